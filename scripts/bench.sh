@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Runs the benchmark NAME, or every one, and leaves the figures in build/bench/NAME.json.
+# usage: scripts/bench.sh [NAME]
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+./scripts/install.sh
+cmake --preset release
+if (( $# > 0 )); then
+    names=("$1")
+    cmake --build --preset release --target "stele_bench_$1"
+else
+    names=()
+    for file in benchmarks/*_bench.cpp; do names+=("$(basename "$file" _bench.cpp)"); done
+    cmake --build --preset release --target benchmarks
+fi
+
+mkdir -p build/bench
+for name in "${names[@]}"; do
+    echo "== $name"
+    "build/release/stele_bench_$name" --json "build/bench/$name.json"
+done
