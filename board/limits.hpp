@@ -1,0 +1,48 @@
+// Every bound in one place, with its unit. Reaching one is a named outcome that the operator sees.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace stele::limits {
+
+inline constexpr std::size_t json_depth_max = 64;
+inline constexpr std::size_t entry_bytes_max = 16U << 20;
+inline constexpr std::size_t writes_per_commit_max = 100'000;
+inline constexpr std::size_t cites_per_write_max = 1'000;
+inline constexpr std::size_t record_bytes_max = 256U << 20;
+inline constexpr std::size_t blob_bytes_min = 4'096;  // parts at least this long are stored once, by MAC
+
+inline constexpr std::size_t crew_text_bytes_max = 1U << 20;
+inline constexpr std::size_t crew_nodes_max = 200'000;
+inline constexpr std::size_t crew_problems_max = 200;
+inline constexpr std::size_t name_bytes_max = 64;
+
+inline constexpr std::size_t terms_per_when_max = 32;
+inline constexpr std::size_t matches_per_source_max = 1'000'000;
+
+inline constexpr std::uint32_t attempts_default = 3;
+inline constexpr std::uint32_t conflicts_default = 16;
+inline constexpr std::int64_t timeout_default_ms = 60'000;
+inline constexpr std::int64_t backoff_default_ms = 500;
+inline constexpr std::int64_t backoff_max_ms = 60'000;
+inline constexpr std::int64_t kill_grace_ms = 2'000;   // SIGTERM, this long, then SIGKILL
+inline constexpr std::int64_t stop_grace_default_ms = 10'000;
+inline constexpr std::size_t output_bytes_default = 8U << 20;
+inline constexpr std::size_t stderr_bytes_kept = 16U << 10;
+inline constexpr std::uint32_t concurrency_default = 8;
+inline constexpr std::size_t view_entries_default = 1'000;
+inline constexpr std::uint32_t batch_max_default = 50;
+inline constexpr std::int64_t batch_within_default_ms = 1'000;
+
+inline constexpr std::uint32_t cycle_window_default = 16;
+inline constexpr double cycle_similarity_default = 0.95;
+inline constexpr std::size_t chain_activations_kept = 100'000;
+
+inline constexpr std::size_t group_commit_records_max = 256;
+inline constexpr std::int64_t async_sync_interval_ms = 200;
+inline constexpr std::int64_t head_mark_interval_ms = 1'000;
+inline constexpr std::size_t socket_line_bytes_max = 4U << 20;
+inline constexpr std::size_t entry_cache_entries_max = 65'536;
+
+}  // namespace stele::limits

@@ -1,0 +1,35 @@
+#include "board/record.hpp"
+
+namespace stele {
+
+const char* to_text(RecordKind kind) {
+    switch (kind) {
+        case RecordKind::run_started:
+            return "run_started";
+        case RecordKind::reconfigured:
+            return "reconfigured";
+        case RecordKind::fence:
+            return "fence";
+        case RecordKind::claimed:
+            return "claimed";
+        case RecordKind::started:
+            return "started";
+        case RecordKind::result:
+            return "result";
+        case RecordKind::commit:
+            return "commit";
+        case RecordKind::abandoned:
+            return "abandoned";
+        case RecordKind::dead:
+            return "dead";
+        case RecordKind::timer:
+            return "timer";
+        case RecordKind::signal:
+            return "signal";
+        case RecordKind::run_stopped:
+            return "run_stopped";
+    }
+    return "?";
+}
+
+}  // namespace stele
