@@ -1,0 +1,26 @@
+// Filters and comparisons on entries, given the variables bound so far. Pure.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "board/entry.hpp"
+#include "scheduler/condition.hpp"
+
+namespace stele {
+
+/// Entries by variable index; null where not bound yet.
+using Bindings = std::vector<EntryPtr>;
+
+/// What an entry shows at an attribute or path; nothing where the path leads nowhere.
+std::optional<Value> value_at(const Entry& entry, Attribute attribute, const std::vector<std::string>& path);
+std::optional<Value> value_of(const VariableRef& reference, const Bindings& bindings);
+
+/// One test on a value. A missing value passes `ne` (unless against null), `exists: false` and
+/// `eq: null`, and nothing else.
+bool holds(const Comparison& comparison, const std::optional<Value>& value, const Bindings& bindings);
+
+/// Does the entry pass every test?
+bool passes(const Filter& filter, const Entry& entry, const Bindings& bindings);
+
+}  // namespace stele

@@ -1,0 +1,216 @@
+#include "scheduler/fold.hpp"
+
+#include <algorithm>
+
+#include "scheduler/source_view.hpp"
+
+namespace stele {
+namespace {
+
+bool is_of_activation(const Record& record) { return record.activation || !record.members.empty(); }
+
+bool brings_crew(const Record& record) {
+    return record.kind == RecordKind::run_started || record.kind == RecordKind::reconfigured;
+}
+
+}  // namespace
+
+std::vector<EntryPtr> first_bindings(const std::vector<MatchPtr>& members) {
+    return members.empty() ? std::vector<EntryPtr>() : members.front()->entries;
+}
+
+Fold::Fold(Board& board, CrewReader read_crew)
+    : board_(board),
+      read_crew_(std::move(read_crew)),
+      scheduler_([this](const std::string& text, const std::string& base, const std::string& inputs) {
+          return crew_of(text, base, inputs);
+      },
+                 [this](Position before, const CommitVisitor& visit) -> Status {
+                     for (Position at{1}; at < before; ++at.number) {
+                         const Result<std::shared_ptr<const LoggedRecord>> logged = board_.entries().record(at);
+                         if (!logged.ok()) return logged.error();
+                         const Result<std::vector<EntryChange>> changes = board_.changes_of(**logged);
+                         if (!changes.ok()) return changes.error();
+                         if (!changes->empty()) visit(at, (*logged)->record.time, *changes);
+                     }
+                     return Done{};
+                 }) {}
+
+Result<Judgement> Fold::judge(const Record& record) {
+    Judgement judgement;
+    judgement.verdict = scheduler_.judge(record);
+    judgement.verdict.state_hash = board_.state_hash();
+    if (judgement.verdict.accepted && brings_crew(record)) {
+        const Result<std::shared_ptr<const CrewSpec>> crew =
+            crew_of(record.parts.empty() ? std::string() : record.parts.front(), record.base_directory, record.inputs);
+        const Status declared = crew.ok() ? board_.declare((*crew)->regions) : Status(crew.error());
+        if (!declared.ok()) {
+            judgement.verdict.accepted = false;
+            judgement.verdict.refusals.push_back({0, RefusalRule::unknown, declared.error().message, {}});
+        }
+    }
+    if (!judgement.verdict.accepted || record.kind != RecordKind::commit) return judgement;
+
+    if (!record.idempotency_key.empty()) {
+        const Result<std::optional<Position>> used = board_.entries().position_of_key(record.idempotency_key);
+        if (!used.ok()) return used.error();
+        if (used->has_value()) {
+            judgement.verdict.accepted = false;
+            judgement.verdict.refusals.push_back({0, RefusalRule::duplicate,
+                                                  "idempotency key \"" + record.idempotency_key +
+                                                      "\" was used by record " + std::to_string((*used)->number),
+                                                  {}});
+            return judgement;
+        }
+    }
+    Result<Decision> decision = board_.decide(record, authority_of(record));
+    if (!decision.ok()) return decision.error();
+    if (!decision->accepted()) {
+        judgement.verdict.accepted = false;
+        judgement.verdict.stale_members.clear();
+        judgement.verdict.refusals = std::move(decision->refusals);
+        return judgement;
+    }
+    judgement.verdict.outcomes = decision->outcomes;
+    judgement.verdict.state_hash = board_.state_hash_after(*decision);
+    judgement.decision = std::move(*decision);
+    return judgement;
+}
+
+Result<Folded> Fold::apply(std::shared_ptr<const LoggedRecord> logged, const Judgement& judgement, StoreBatch& batch) {
+    board_.apply(logged->record, judgement.decision ? &*judgement.decision : nullptr, logged->link, batch);
+    board_.entries().remember(logged);
+    Folded folded;
+    folded.logged = std::move(logged);
+    return folded;
+}
+
+Result<Folded> Fold::take(Record record, const Salt& salt, StoreBatch& batch, std::string& frame) {
+    Result<Judgement> judgement = judge(record);
+    if (!judgement.ok()) return judgement.error();
+    auto logged = std::make_shared<LoggedRecord>();
+    logged->position = board_.next_position();
+    logged->record = std::move(record);
+    logged->verdict = judgement->verdict;
+    EncodedFrame encoded = encode_frame(logged->record, logged->verdict, logged->position, board_.meta().link, salt,
+                                        board_.entries().blob_storer(batch));
+    logged->link = encoded.link;
+    frame = std::move(encoded.bytes);
+    return apply(std::move(logged), *judgement, batch);
+}
+
+Result<Folded> Fold::feed(std::shared_ptr<const LoggedRecord> logged) {
+    if (logged->verdict.accepted && brings_crew(logged->record)) {
+        const Record& record = logged->record;
+        const Result<std::shared_ptr<const CrewSpec>> crew =
+            crew_of(record.parts.empty() ? std::string() : record.parts.front(), record.base_directory, record.inputs);
+        if (!crew.ok()) return crew.error();
+        const Status declared = board_.declare((*crew)->regions);
+        if (!declared.ok()) return declared.error();
+    }
+    Folded folded;
+    folded.logged = std::move(logged);
+    return folded;
+}
+
+Status Fold::step(Folded& folded) {
+    Result<std::vector<EntryChange>> changes = board_.changes_of(*folded.logged);
+    if (!changes.ok()) return changes.error();
+    folded.changes = std::move(*changes);
+    Result<Effects> effects =
+        scheduler_.step(FoldedRecord{*folded.logged, folded.changes, scratch_left() > 0});
+    if (!effects.ok()) return effects.error();
+    folded.effects = std::move(*effects);
+    if (folded.effects.clear_scratch) folded.effects.append = scratch_commit(folded.logged->position);
+    return Done{};
+}
+
+Authority Fold::authority_of(const Record& record) const {
+    Authority authority;
+    authority.author = record.author;
+    if (!is_of_activation(record)) {
+        authority.snapshot = record.snapshot ? record.snapshot : board_.meta().version;
+        authority.acts_as_owner = record.author == "seed" || record.author == "system";
+        authority.may_write = [](std::string_view, WriteOp) { return true; };
+        const View view = board_.view(authority.snapshot);
+        authority.has_seen = [view](const EntryId& entry) {
+            const Result<EntryPtr> found = view.find(entry);
+            return found.ok() && *found != nullptr;
+        };
+        return authority;
+    }
+    const Activation* live = scheduler_.activation(record.activation);
+    const std::optional<std::uint32_t> index = scheduler_.source_index(record.author);
+    const SourceSpec* source = index ? &scheduler_.crew()->sources[*index] : nullptr;
+    authority.snapshot = live != nullptr ? live->snapshot : record.snapshot;
+    authority.may_write = [source](std::string_view region, WriteOp op) {
+        if (source == nullptr) return false;
+        if (region == scratch_region_of(source->name)) return true;
+        return source->may.may_write(region, op);
+    };
+    const View view = board_.view(authority.snapshot);
+    const std::vector<EntryPtr> bindings = live != nullptr ? first_bindings(live->members) : std::vector<EntryPtr>();
+    authority.has_seen = [&record, live, source, view, bindings](const EntryId& entry) {
+        for (const MatchRecord& member : record.members) {
+            for (const BoundEntry& bound : member.bound) {
+                if (bound.id == entry) return true;
+            }
+        }
+        if (live == nullptr || source == nullptr) return false;
+        for (const MatchPtr& member : live->members) {
+            for (const BoundEntry& bound : member->bound) {
+                if (bound.id == entry) return true;
+            }
+        }
+        const Result<bool> shown = shows(*source, bindings, view, entry);
+        return shown.ok() && *shown;
+    };
+    return authority;
+}
+
+// Private regions end with the run: their entries leave the active view and stay in the log.
+Record Fold::scratch_commit(Position at) const {
+    Record commit;
+    commit.kind = RecordKind::commit;
+    commit.decided_at = at;
+    commit.author = "system";
+    commit.reason = "private regions end with the run";
+    commit.snapshot = board_.meta().version;
+    for (const RegionState& region : board_.entries().regions()) {
+        const RegionSpec* spec = board_.spec(region.name);
+        if (spec == nullptr || !spec->scratch || spec->durable_scratch || region.active_entries == 0) continue;
+        const Status scanned = board_.entries().for_each(region.number, board_.meta().last, false, [&](const EntryState& state) {
+            if (!state.active) return true;
+            Write write;
+            write.op = WriteOp::retract;
+            write.region = region.name;
+            write.number = state.number;
+            write.expected_version = state.version;
+            write.why = commit.reason;
+            write.seal();
+            commit.writes.push_back(std::move(write));
+            return true;
+        });
+        if (!scanned.ok()) break;
+    }
+    return commit;
+}
+
+std::uint64_t Fold::scratch_left() const {
+    std::uint64_t left = 0;
+    for (const RegionNumber number : board_.scratch_regions()) left += board_.entries().regions()[number].active_entries;
+    return left;
+}
+
+Result<std::shared_ptr<const CrewSpec>> Fold::crew_of(const std::string& text, const std::string& base_directory,
+                                                      const std::string& inputs) {
+    std::string from = base_directory + '\0' + inputs + '\0' + text;
+    if (crew_read_ && from == crew_read_from_) return crew_read_;
+    Result<std::shared_ptr<const CrewSpec>> crew = read_crew_(text, base_directory, inputs);
+    if (!crew.ok()) return crew.error();
+    crew_read_ = *crew;
+    crew_read_from_ = std::move(from);
+    return crew_read_;
+}
+
+}  // namespace stele

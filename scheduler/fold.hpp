@@ -1,0 +1,74 @@
+// The whole fold: what a record means at its position. Judges it (runs and activations by the
+// scheduler, writes by the regions), applies it to the board, and asks the scheduler what follows.
+// A function of the records alone; the caller brings salts, does the I/O, and appends what the
+// effects say. Loop thread only.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "board/board.hpp"
+#include "board/record_codec.hpp"
+#include "scheduler/scheduler.hpp"
+
+namespace stele {
+
+/// A record judged at the next position, not yet applied.
+struct Judgement {
+    Verdict verdict;
+    std::optional<Decision> decision;  // accepted commits
+};
+
+struct Folded {
+    std::shared_ptr<const LoggedRecord> logged;
+    std::vector<EntryChange> changes;  // filled by step()
+    Effects effects;                   // filled by step()
+};
+
+class Fold {
+public:
+    /// `board` outlives the fold. The same reader must give the same crew for the same text.
+    Fold(Board& board, CrewReader read_crew);
+
+    /// What the fold says of a record at the next position. May take the regions of a crew into
+    /// force; changes nothing else.
+    Result<Judgement> judge(const Record& record);
+
+    /// Applies a judged record's state into `batch`. Then the log and the batch must be readable
+    /// (stored, or buffered) before step().
+    Result<Folded> apply(std::shared_ptr<const LoggedRecord> logged, const Judgement& judgement, StoreBatch& batch);
+
+    /// judge, encode, apply: one new record. The frame's bytes go to `frame`.
+    Result<Folded> take(Record record, const Salt& salt, StoreBatch& batch, std::string& frame);
+
+    /// A record whose state is stored already: takes its crew into force, if it brings one.
+    Result<Folded> feed(std::shared_ptr<const LoggedRecord> logged);
+
+    /// Tells the scheduler, and says what the record changed and what must follow.
+    Status step(Folded& folded);
+
+    [[nodiscard]] const Scheduler& scheduler() const { return scheduler_; }
+    [[nodiscard]] Board& board() { return board_; }
+
+private:
+    [[nodiscard]] Authority authority_of(const Record& record) const;
+    [[nodiscard]] Record scratch_commit(Position at) const;
+    [[nodiscard]] std::uint64_t scratch_left() const;
+    Result<std::shared_ptr<const CrewSpec>> crew_of(const std::string& text, const std::string& base_directory,
+                                                    const std::string& inputs);
+
+    Board& board_;
+    CrewReader read_crew_;
+    // The last crew read: judging, the scheduler and the region table all ask for the same one.
+    std::string crew_read_from_;
+    std::shared_ptr<const CrewSpec> crew_read_;
+    Scheduler scheduler_;
+};
+
+/// The activation a record belongs to and its source, members bound: for judging cites.
+std::vector<EntryPtr> first_bindings(const std::vector<MatchPtr>& members);
+
+}  // namespace stele

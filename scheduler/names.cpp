@@ -1,0 +1,123 @@
+#include "scheduler/condition.hpp"
+#include "scheduler/crew_spec.hpp"
+
+#include <algorithm>
+#include <array>
+
+namespace stele {
+
+const char* to_text(CompareOp op) {
+    switch (op) {
+        case CompareOp::eq: return "eq";
+        case CompareOp::ne: return "ne";
+        case CompareOp::lt: return "lt";
+        case CompareOp::lte: return "lte";
+        case CompareOp::gt: return "gt";
+        case CompareOp::gte: return "gte";
+        case CompareOp::in: return "in";
+        case CompareOp::has: return "has";
+        case CompareOp::matches: return "matches";
+        case CompareOp::exists: return "exists";
+    }
+    return "unknown";
+}
+
+std::optional<CompareOp> compare_op_from(std::string_view text) {
+    constexpr std::array all = {CompareOp::eq,  CompareOp::ne, CompareOp::lt,  CompareOp::lte,     CompareOp::gt,
+                                CompareOp::gte, CompareOp::in, CompareOp::has, CompareOp::matches, CompareOp::exists};
+    for (const CompareOp op : all) {
+        if (text == to_text(op)) return op;
+    }
+    return std::nullopt;
+}
+
+const char* to_text(TermKind kind) {
+    switch (kind) {
+        case TermKind::each: return "each";
+        case TermKind::changed: return "changed";
+        case TermKind::none: return "none";
+        case TermKind::exists: return "exists";
+        case TermKind::count: return "count";
+        case TermKind::sum: return "sum";
+        case TermKind::min: return "min";
+        case TermKind::max: return "max";
+        case TermKind::avg: return "avg";
+        case TermKind::quiet: return "quiet";
+        case TermKind::start: return "start";
+        case TermKind::idle: return "idle";
+        case TermKind::after: return "after";
+        case TermKind::every: return "every";
+        case TermKind::any: return "any";
+        case TermKind::negation: return "not";
+    }
+    return "unknown";
+}
+
+const char* to_text(SourceKind kind) {
+    switch (kind) {
+        case SourceKind::process: return "process";
+        case SourceKind::rule: return "rule";
+        case SourceKind::native: return "native";
+    }
+    return "unknown";
+}
+
+const char* to_text(WakeMode mode) {
+    switch (mode) {
+        case WakeMode::each: return "each";
+        case WakeMode::once: return "once";
+        case WakeMode::batch: return "batch";
+    }
+    return "unknown";
+}
+
+const char* to_text(Strategy strategy) {
+    switch (strategy) {
+        case Strategy::priority: return "priority";
+        case Strategy::fifo: return "fifo";
+        case Strategy::lifo: return "lifo";
+        case Strategy::fair: return "fair";
+    }
+    return "unknown";
+}
+
+const char* to_text(Durability durability) {
+    switch (durability) {
+        case Durability::sync: return "sync";
+        case Durability::async: return "async";
+        case Durability::memory: return "memory";
+    }
+    return "unknown";
+}
+
+bool Grants::may_read(std::string_view region) const {
+    return std::find(read.begin(), read.end(), region) != read.end();
+}
+
+bool Grants::may_write(std::string_view region, WriteOp op) const {
+    for (const auto& [granted, ops] : write) {
+        if (granted == region && std::find(ops.begin(), ops.end(), op) != ops.end()) return true;
+    }
+    return false;
+}
+
+const RegionSpec* CrewSpec::region(std::string_view name) const {
+    for (const RegionSpec& region : regions) {
+        if (region.name == name) return &region;
+    }
+    return nullptr;
+}
+
+const SourceSpec* CrewSpec::source(std::string_view name) const {
+    const std::optional<std::uint32_t> index = source_index(name);
+    return index ? &sources[*index] : nullptr;
+}
+
+std::optional<std::uint32_t> CrewSpec::source_index(std::string_view name) const {
+    for (std::size_t i = 0; i < sources.size(); ++i) {
+        if (sources[i].name == name) return static_cast<std::uint32_t>(i);
+    }
+    return std::nullopt;
+}
+
+}  // namespace stele

@@ -1,0 +1,500 @@
+#include <algorithm>
+#include <cassert>
+#include <map>
+#include <set>
+#include <tuple>
+
+#include "board/bytes.hpp"
+#include "scheduler/exact_sum.hpp"
+#include "scheduler/matcher.hpp"
+
+namespace stele {
+namespace {
+
+struct RegionMemory {
+    std::map<std::uint64_t, EntryPtr> active;
+    std::optional<TimeMs> last_change;
+};
+
+// What a non-binding term is asked against.
+struct Moment {
+    const std::map<std::string, RegionMemory, std::less<>>& regions;
+    Position run;
+    TimeMs run_time;
+    TimeMs now;
+};
+
+const RegionMemory& memory_of(const Moment& moment, const std::string& region) {
+    static const RegionMemory empty;
+    const auto found = moment.regions.find(region);
+    return found == moment.regions.end() ? empty : found->second;
+}
+
+std::optional<Value> aggregate(const Term& term, const RegionMemory& memory, const Bindings& bindings) {
+    if (term.kind == TermKind::count) {
+        std::int64_t count = 0;
+        for (const auto& [number, entry] : memory.active) count += passes(term.where, *entry, bindings) ? 1 : 0;
+        return Value(count);
+    }
+    ExactSum sum;
+    std::optional<Value> extreme;
+    for (const auto& [number, entry] : memory.active) {
+        if (!passes(term.where, *entry, bindings)) continue;
+        const std::optional<Value> value = value_at(*entry, Attribute::content, term.field);
+        if (!value || !value->is_number()) continue;
+        sum.add(*value);
+        const bool better = !extreme || (term.kind == TermKind::min ? compare(*value, *extreme) < 0
+                                                                    : compare(*value, *extreme) > 0);
+        if (better) extreme = value;
+    }
+    switch (term.kind) {
+        case TermKind::sum:
+            return sum.sum();
+        case TermKind::avg:
+            return sum.count() == 0 ? std::nullopt : std::optional<Value>(sum.average());
+        default:
+            return extreme;
+    }
+}
+
+TimeMs after_due(const Term& term, const Moment& moment, const Bindings& bindings) {
+    TimeMs base = moment.run_time;
+    bool bound = false;
+    for (const EntryPtr& entry : bindings) {
+        if (!entry) continue;
+        base = bound ? std::max(base, entry->time) : entry->time;
+        bound = true;
+    }
+    return {base.ms + term.duration_ms};
+}
+
+TimeMs quiet_due(const Term& term, const Moment& moment) {
+    const RegionMemory& memory = memory_of(moment, term.region);
+    return {memory.last_change.value_or(moment.run_time).ms + term.duration_ms};
+}
+
+std::int64_t ticks(const Term& term, const Moment& moment) {
+    return term.duration_ms <= 0 ? 0 : (moment.now.ms - moment.run_time.ms) / term.duration_ms;
+}
+
+bool truth(const Term& term, const Moment& moment, const Bindings& bindings) {
+    switch (term.kind) {
+        case TermKind::each:
+        case TermKind::changed:
+            return true;
+        case TermKind::none:
+        case TermKind::exists: {
+            const RegionMemory& memory = memory_of(moment, term.region);
+            const bool found = std::any_of(memory.active.begin(), memory.active.end(), [&](const auto& numbered) {
+                return passes(term.where, *numbered.second, bindings);
+            });
+            return found == (term.kind == TermKind::exists);
+        }
+        case TermKind::count:
+        case TermKind::sum:
+        case TermKind::min:
+        case TermKind::max:
+        case TermKind::avg: {
+            const std::optional<Value> result = aggregate(term, memory_of(moment, term.region), bindings);
+            return result && std::all_of(term.is.begin(), term.is.end(), [&](const Comparison& comparison) {
+                       return holds(comparison, result, bindings);
+                   });
+        }
+        case TermKind::quiet:
+            return moment.run && moment.now >= quiet_due(term, moment);
+        case TermKind::start:
+            return static_cast<bool>(moment.run);
+        case TermKind::idle:
+            return true;
+        case TermKind::after:
+            return moment.run && moment.now >= after_due(term, moment, bindings);
+        case TermKind::every:
+            return moment.run && ticks(term, moment) >= 1;
+        case TermKind::any:
+            return std::any_of(term.alternatives.begin(), term.alternatives.end(), [&](const auto& alternative) {
+                return std::all_of(alternative.begin(), alternative.end(),
+                                   [&](const Term& inner) { return truth(inner, moment, bindings); });
+            });
+        case TermKind::negation:
+            return !truth(term.alternatives.front().front(), moment, bindings);
+    }
+    return false;
+}
+
+// When a false term, or a part of one, may change by time alone.
+void collect_dues(const Term& term, const Moment& moment, const Bindings& bindings, std::vector<TimeMs>& waits,
+                  std::vector<TimeMs>& ticks_due) {
+    switch (term.kind) {
+        case TermKind::quiet:
+            if (quiet_due(term, moment) > moment.now) waits.push_back(quiet_due(term, moment));
+            return;
+        case TermKind::after:
+            if (after_due(term, moment, bindings) > moment.now) waits.push_back(after_due(term, moment, bindings));
+            return;
+        case TermKind::every:
+            if (term.duration_ms > 0) {
+                ticks_due.push_back({moment.run_time.ms + (ticks(term, moment) + 1) * term.duration_ms});
+            }
+            return;
+        case TermKind::any:
+        case TermKind::negation:
+            for (const auto& alternative : term.alternatives) {
+                for (const Term& inner : alternative) collect_dues(inner, moment, bindings, waits, ticks_due);
+            }
+            return;
+        default:
+            return;
+    }
+}
+
+bool depends_on_time(const Term& term) {
+    switch (term.kind) {
+        case TermKind::quiet:
+        case TermKind::after:
+        case TermKind::every:
+            return true;
+        case TermKind::any:
+        case TermKind::negation:
+            return std::any_of(term.alternatives.begin(), term.alternatives.end(), [](const auto& alternative) {
+                return std::any_of(alternative.begin(), alternative.end(), depends_on_time);
+            });
+        default:
+            return false;
+    }
+}
+
+void collect_regions(const Term& term, std::set<std::string>& regions) {
+    if (!term.region.empty()) regions.insert(term.region);
+    for (const auto& alternative : term.alternatives) {
+        for (const Term& inner : alternative) collect_regions(inner, regions);
+    }
+}
+
+// Does this change bear on what the term looks at (for `again: on_change`)?
+bool concerns(const Term& term, const EntryPtr& before, const EntryPtr& after, const Bindings& bindings) {
+    const auto here = [&](const EntryPtr& entry) {
+        return entry && entry->id.region == term.region && passes(term.where, *entry, bindings);
+    };
+    if (here(before) || here(after)) return true;
+    return std::any_of(term.alternatives.begin(), term.alternatives.end(), [&](const auto& alternative) {
+        return std::any_of(alternative.begin(), alternative.end(),
+                           [&](const Term& inner) { return concerns(inner, before, after, bindings); });
+    });
+}
+
+class ReevaluatingMatcher final : public Matcher {
+public:
+    explicit ReevaluatingMatcher(std::vector<WatchedCondition> conditions) {
+        watched_.reserve(conditions.size());
+        for (WatchedCondition& condition : conditions) {
+            Watched watched;
+            watched.name = std::move(condition.name);
+            watched.condition = condition.condition;
+            for (const Term& term : watched.condition->terms) {
+                (term.binds() ? watched.binding : watched.others).push_back(&term);
+                watched.timed = watched.timed || depends_on_time(term);
+                collect_regions(term, watched.regions);
+            }
+            for (const std::string& region : watched.regions) {
+                regions_.try_emplace(region);
+                watchers_[region].push_back(static_cast<std::uint32_t>(watched_.size()));
+            }
+            watched_.push_back(std::move(watched));
+        }
+        // A condition that binds nothing has one binding from the outset: the empty one.
+        for (std::uint32_t i = 0; i < watched_.size(); ++i) {
+            if (watched_[i].timed) timed_.push_back(i);
+            if (watched_[i].binding.empty()) add_binding(i, Bindings(watched_[i].condition->variables.size()));
+        }
+    }
+
+    void begin_run(Position run, TimeMs time) override {
+        run_ = run;
+        run_time_ = time;
+        now_ = std::max(now_, time);
+        for (std::uint32_t i = 0; i < watched_.size(); ++i) ask_again(i, run, {}, true);
+    }
+
+    void commit(Position position, TimeMs time, std::span<const EntryChange> changes) override {
+        now_ = std::max(now_, time);
+        std::vector<Replaced> replaced;
+        std::set<std::uint32_t> touched;
+        for (const EntryChange& change : changes) {
+            const auto region = regions_.find(change.id.region);
+            if (region == regions_.end()) continue;
+            Replaced one;
+            const auto known = region->second.active.find(change.id.number);
+            if (known != region->second.active.end()) one.before = known->second;
+            one.after = change.after;
+            one.id = change.id;
+            if (change.after) {
+                region->second.active[change.id.number] = change.after;
+            } else if (known != region->second.active.end()) {
+                region->second.active.erase(known);
+            }
+            region->second.last_change = now_;
+            replaced.push_back(std::move(one));
+            const std::vector<std::uint32_t>& watchers = watchers_[change.id.region];
+            touched.insert(watchers.begin(), watchers.end());
+        }
+        for (const std::uint32_t index : touched) {
+            drop_bindings(index, replaced);
+            ask_again(index, position, replaced, false);
+            seed_bindings(index, replaced);
+        }
+        clock(position, now_);
+    }
+
+    void clock(Position position, TimeMs now) override {
+        now_ = std::max(now_, now);
+        for (const std::uint32_t index : timed_) ask_again(index, position, {}, true);
+    }
+
+    MatchDelta take_delta() override {
+        MatchDelta delta = std::move(delta_);
+        delta_ = {};
+        return delta;
+    }
+
+    std::optional<TimeMs> next_due() const override {
+        std::vector<TimeMs> waits;
+        std::vector<TimeMs> ticks_due;
+        for (const std::uint32_t index : timed_) collect_dues_of(watched_[index], waits, ticks_due);
+        waits.insert(waits.end(), ticks_due.begin(), ticks_due.end());
+        if (waits.empty()) return std::nullopt;
+        return *std::min_element(waits.begin(), waits.end());
+    }
+
+    bool holds_due() const override {
+        std::vector<TimeMs> waits;
+        std::vector<TimeMs> ticks_due;
+        for (const std::uint32_t index : timed_) collect_dues_of(watched_[index], waits, ticks_due);
+        return !waits.empty();
+    }
+
+    std::uint32_t current_version(const EntryId& id) const override {
+        const auto region = regions_.find(id.region);
+        if (region == regions_.end()) return 0;
+        const auto entry = region->second.active.find(id.number);
+        return entry == region->second.active.end() ? 0 : entry->second->version;
+    }
+
+private:
+    struct Replaced {
+        EntryId id;
+        EntryPtr before;
+        EntryPtr after;
+    };
+    struct TermState {
+        bool holds = false;
+        Position since;
+        std::int64_t tick = 0;
+    };
+    // Bound versions in variable order: what tells one binding from another.
+    using BindingKey = std::vector<std::pair<std::uint64_t, std::uint32_t>>;
+    struct BindingState {
+        Bindings entries;
+        std::vector<TermState> terms;  // by Watched::others
+        MatchPtr match;
+    };
+    struct Watched {
+        std::string name;
+        const Condition* condition = nullptr;
+        std::vector<const Term*> binding;
+        std::vector<const Term*> others;
+        std::set<std::string> regions;
+        bool timed = false;
+        std::map<BindingKey, BindingState> bindings;
+        // Which bindings an entry is in, so that its next version finds them.
+        std::map<std::pair<std::string, std::uint64_t>, std::set<BindingKey>> by_entry;
+    };
+
+    Moment moment() const { return {regions_, run_, run_time_, now_}; }
+
+    void drop_bindings(std::uint32_t index, const std::vector<Replaced>& replaced) {
+        Watched& watched = watched_[index];
+        for (const Replaced& one : replaced) {
+            const auto found = watched.by_entry.find({one.id.region, one.id.number});
+            if (found == watched.by_entry.end()) continue;
+            const std::set<BindingKey> keys = std::move(found->second);
+            watched.by_entry.erase(found);
+            for (const BindingKey& key : keys) {
+                const auto state = watched.bindings.find(key);
+                if (state == watched.bindings.end()) continue;
+                if (state->second.match) delta_.removed.push_back(state->second.match);
+                for (const EntryPtr& entry : state->second.entries) {
+                    const auto other = watched.by_entry.find({entry->id.region, entry->id.number});
+                    if (other != watched.by_entry.end()) other->second.erase(key);
+                }
+                watched.bindings.erase(state);
+            }
+        }
+    }
+
+    // Each complete binding that a new or changed entry takes part in.
+    void seed_bindings(std::uint32_t index, const std::vector<Replaced>& replaced) {
+        const Watched& watched = watched_[index];
+        for (const Replaced& one : replaced) {
+            if (!one.after) continue;
+            for (std::size_t seed = 0; seed < watched.binding.size(); ++seed) {
+                if (watched.binding[seed]->region != one.id.region) continue;
+                Bindings bindings(watched.condition->variables.size());
+                join(index, 0, seed, one.after, bindings);
+            }
+        }
+    }
+
+    void join(std::uint32_t index, std::size_t term_index, std::size_t seed, const EntryPtr& seed_entry,
+              Bindings& bindings) {
+        const Watched& watched = watched_[index];
+        if (term_index == watched.binding.size()) return add_binding(index, bindings);
+        const Term& term = *watched.binding[term_index];
+        const auto try_entry = [&](const EntryPtr& entry) {
+            if (term.kind == TermKind::changed && entry->version < 2) return;
+            if (!passes(term.where, *entry, bindings)) return;
+            bindings[*term.variable] = entry;
+            join(index, term_index + 1, seed, seed_entry, bindings);
+            bindings[*term.variable] = nullptr;
+        };
+        if (term_index == seed) return try_entry(seed_entry);
+        // By index of a stable map: add_binding never touches the regions.
+        for (const auto& [number, entry] : regions_.find(term.region)->second.active) try_entry(entry);
+    }
+
+    void add_binding(std::uint32_t index, const Bindings& bindings) {
+        Watched& watched = watched_[index];
+        BindingKey key;
+        Position birth;
+        for (const EntryPtr& entry : bindings) {
+            key.emplace_back(entry->id.number, entry->version);
+            birth = std::max(birth, entry->position);
+        }
+        const auto [place, fresh] = watched.bindings.try_emplace(key);
+        if (!fresh) return;
+        BindingState& state = place->second;
+        state.entries = bindings;
+        state.terms.resize(watched.others.size());
+        for (std::size_t i = 0; i < watched.others.size(); ++i) {
+            const Term& term = *watched.others[i];
+            state.terms[i].holds = truth(term, moment(), bindings);
+            state.terms[i].since = term.kind == TermKind::start ? run_ : birth;
+            state.terms[i].tick = term.kind == TermKind::every ? ticks(term, moment()) : 0;
+        }
+        for (const EntryPtr& entry : bindings) watched.by_entry[{entry->id.region, entry->id.number}].insert(key);
+        settle(index, state);
+    }
+
+    // Asks the terms that bind nothing again, for each binding.
+    void ask_again(std::uint32_t index, Position position, const std::vector<Replaced>& replaced, bool by_time) {
+        Watched& watched = watched_[index];
+        if (watched.others.empty()) return;
+        const Moment at = moment();
+        for (auto& [key, state] : watched.bindings) {
+            bool changed = false;
+            for (std::size_t i = 0; i < watched.others.size(); ++i) {
+                const Term& term = *watched.others[i];
+                if (!by_time && !touches(term, replaced)) continue;
+                TermState& asked = state.terms[i];
+                const bool holds_now = truth(term, at, state.entries);
+                const std::int64_t tick = term.kind == TermKind::every && run_ ? ticks(term, at) : 0;
+                const bool again = holds_now && asked.holds &&
+                                   ((term.again_on_change && bears(term, replaced, state.entries)) ||
+                                    tick != asked.tick || (term.kind == TermKind::start && asked.since != run_));
+                if (holds_now != asked.holds || again) {
+                    changed = true;
+                    if (holds_now) asked.since = term.kind == TermKind::start ? run_ : position;
+                    asked.holds = holds_now;
+                }
+                asked.tick = tick;
+            }
+            if (changed) settle(index, state);
+        }
+    }
+
+    static bool touches(const Term& term, const std::vector<Replaced>& replaced) {
+        std::set<std::string> regions;
+        collect_regions(term, regions);
+        return std::any_of(replaced.begin(), replaced.end(),
+                           [&](const Replaced& one) { return regions.count(one.id.region) > 0; });
+    }
+
+    static bool bears(const Term& term, const std::vector<Replaced>& replaced, const Bindings& bindings) {
+        return std::any_of(replaced.begin(), replaced.end(),
+                           [&](const Replaced& one) { return concerns(term, one.before, one.after, bindings); });
+    }
+
+    // Brings the match of a binding in line with its terms.
+    void settle(std::uint32_t index, BindingState& state) {
+        const Watched& watched = watched_[index];
+        const bool all = std::all_of(state.terms.begin(), state.terms.end(), [](const TermState& t) { return t.holds; });
+        MatchPtr next;
+        if (all) {
+            auto match = std::make_shared<Match>();
+            match->condition = index;
+            match->entries = state.entries;
+            for (const EntryPtr& entry : state.entries) {
+                match->bound.push_back({entry->id, entry->version});
+                match->age = std::max(match->age, entry->position);
+            }
+            for (std::size_t i = 0; i < state.terms.size(); ++i) {
+                const bool idle = watched.others[i]->kind == TermKind::idle;
+                match->episodes.push_back(idle ? Position{} : state.terms[i].since);
+                match->age = std::max(match->age, match->episodes.back());
+            }
+            match->key = match_key(watched.name, match->bound, match->episodes);
+            next = std::move(match);
+        }
+        if (state.match && next && state.match->key == next->key) return;
+        if (state.match) delta_.removed.push_back(state.match);
+        if (next) delta_.added.push_back(next);
+        state.match = std::move(next);
+    }
+
+    void collect_dues_of(const Watched& watched, std::vector<TimeMs>& waits, std::vector<TimeMs>& ticks_due) const {
+        if (!run_) return;
+        for (const auto& [key, state] : watched.bindings) {
+            // A wait counts only if nothing but time keeps the condition from holding.
+            const bool only_time = [&] {
+                for (std::size_t i = 0; i < state.terms.size(); ++i) {
+                    if (!state.terms[i].holds && !depends_on_time(*watched.others[i])) return false;
+                }
+                return true;
+            }();
+            if (!only_time) continue;
+            for (std::size_t i = 0; i < state.terms.size(); ++i) {
+                collect_dues(*watched.others[i], moment(), state.entries, waits, ticks_due);
+            }
+        }
+    }
+
+    std::vector<Watched> watched_;
+    std::vector<std::uint32_t> timed_;
+    std::map<std::string, RegionMemory, std::less<>> regions_;
+    std::map<std::string, std::vector<std::uint32_t>> watchers_;
+    Position run_;
+    TimeMs run_time_;
+    TimeMs now_;
+    MatchDelta delta_;
+};
+
+}  // namespace
+
+Hash128 match_key(std::string_view name, const std::vector<BoundEntry>& bound, const std::vector<Position>& episodes) {
+    ByteWriter out;
+    out.text(name);
+    out.varint(bound.size());
+    for (const BoundEntry& entry : bound) {
+        out.text(entry.id.region);
+        out.varint(entry.id.number);
+        out.varint(entry.version);
+    }
+    out.varint(episodes.size());
+    for (const Position episode : episodes) out.varint(episode.number);
+    return fixed_digest(out.bytes());
+}
+
+std::unique_ptr<Matcher> make_reevaluating_matcher(std::vector<WatchedCondition> conditions) {
+    return std::make_unique<ReevaluatingMatcher>(std::move(conditions));
+}
+
+}  // namespace stele

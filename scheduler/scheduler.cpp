@@ -1,0 +1,1012 @@
+#include "scheduler/scheduler.hpp"
+
+#include <algorithm>
+#include <cassert>
+#include <limits>
+
+#include "scheduler/outcome.hpp"
+
+namespace stele {
+namespace {
+
+constexpr TimeMs never{std::numeric_limits<std::int64_t>::max()};
+
+std::string join(const std::vector<Refusal>& refusals) {
+    std::string text;
+    for (const Refusal& refusal : refusals) {
+        text += (text.empty() ? "" : "; ") + std::string(to_text(refusal.rule)) + ": " + refusal.message;
+    }
+    return text;
+}
+
+bool any_of_rule(const std::vector<Refusal>& refusals, RefusalRule rule) {
+    return std::any_of(refusals.begin(), refusals.end(), [&](const Refusal& r) { return r.rule == rule; });
+}
+
+Refusal refuse(RefusalRule rule, std::string message) { return {0, rule, std::move(message), {}}; }
+
+MatchRecord to_record(const Match& match) { return {match.key, match.bound, match.episodes}; }
+
+std::optional<std::size_t> idle_episode_index(const Condition& condition) {
+    std::size_t index = 0;
+    for (const Term& term : condition.terms) {
+        if (term.binds()) continue;
+        if (term.kind == TermKind::idle) return index;
+        ++index;
+    }
+    return std::nullopt;
+}
+
+Position newest_age(const std::vector<MatchPtr>& members) {
+    Position age;
+    for (const MatchPtr& member : members) age = std::max(age, member->age);
+    return age;
+}
+
+}  // namespace
+
+const char* to_text(StopReason reason) {
+    switch (reason) {
+        case StopReason::goal:
+            return "goal";
+        case StopReason::quiescence:
+            return "quiescence";
+        case StopReason::incomplete:
+            return "incomplete";
+        case StopReason::budget:
+            return "budget";
+        case StopReason::deadline:
+            return "deadline";
+        case StopReason::cycle:
+            return "cycle";
+        case StopReason::interrupt:
+            return "interrupt";
+        case StopReason::error:
+            return "error";
+    }
+    return "?";
+}
+
+std::optional<StopReason> stop_reason_from(std::string_view word) {
+    for (const StopReason reason :
+         {StopReason::goal, StopReason::quiescence, StopReason::incomplete, StopReason::budget, StopReason::deadline,
+          StopReason::cycle, StopReason::interrupt, StopReason::error}) {
+        if (word == to_text(reason)) return reason;
+    }
+    return std::nullopt;
+}
+
+Scheduler::Scheduler(CrewReader read_crew, BoardHistory history)
+    : read_crew_(std::move(read_crew)), history_(std::move(history)) {}
+Scheduler::~Scheduler() = default;
+
+// ---- judging -------------------------------------------------------------------------------------
+
+Verdict Scheduler::judge(const Record& record) const {
+    Verdict verdict;
+    std::optional<Refusal> refusal;
+    if (record.kind != RecordKind::fence && record.epoch != epoch_) {
+        refusal = refuse(RefusalRule::epoch, "written under epoch " + std::to_string(record.epoch.number) +
+                                                 ", but the board is at epoch " + std::to_string(epoch_.number));
+    } else {
+        switch (record.kind) {
+            case RecordKind::fence:
+            case RecordKind::timer:
+            case RecordKind::signal:
+                break;
+            case RecordKind::run_started:
+                if (run_active_) refusal = refuse(RefusalRule::stopped, "a run is in force already");
+                break;
+            case RecordKind::reconfigured:
+                if (!run_) refusal = refuse(RefusalRule::stopped, "there is no run to reconfigure");
+                break;
+            case RecordKind::run_stopped:
+                if (!run_active_) refusal = refuse(RefusalRule::stopped, "no run is in force");
+                break;
+            case RecordKind::claimed:
+                refusal = judge_claim(record);
+                break;
+            case RecordKind::started:
+            case RecordKind::result:
+            case RecordKind::abandoned:
+                refusal = judge_result(record);
+                break;
+            case RecordKind::dead:
+                if (activation(record.activation) == nullptr) {
+                    refusal = refuse(RefusalRule::attempt, "there is no such activation");
+                }
+                break;
+            case RecordKind::commit:
+                refusal = judge_commit(record, verdict);
+                break;
+        }
+    }
+    if (refusal) verdict.refusals.push_back(std::move(*refusal));
+    verdict.accepted = verdict.refusals.empty();
+    return verdict;
+}
+
+std::optional<Refusal> Scheduler::judge_claim(const Record& record) const {
+    if (!run_active_ || stop_) return refuse(RefusalRule::stopped, "the run is stopping; nothing new starts");
+    const std::optional<std::uint32_t> source = source_index(record.author);
+    if (!source) return refuse(RefusalRule::unknown, "the crew has no source " + record.author);
+    if (crew_->stop.activations != 0 && !record.activation && started_ >= crew_->stop.activations) {
+        return refuse(RefusalRule::budget, "the run's budget of activations is spent");
+    }
+    const Activation* known = activation(record.activation);
+    if (record.activation && (known == nullptr || known->state != Activation::State::waiting)) {
+        return refuse(RefusalRule::attempt, "the activation is not waiting for an attempt");
+    }
+    if (record.members.empty()) return refuse(RefusalRule::match_closed, "a claim names at least one match");
+    for (const MatchRecord& member : record.members) {
+        const auto status = status_.find(member.key);
+        const bool ours = status != status_.end() && status->second == MatchStatus::claimed && known != nullptr;
+        if (status != status_.end() && !ours) {
+            return refuse(RefusalRule::match_closed, "match " + to_hex(member.key) + " is claimed, committed or dead");
+        }
+        if (!find_match(*source, member)) {
+            return refuse(RefusalRule::stale, "match " + to_hex(member.key) + " does not hold any more");
+        }
+    }
+    return std::nullopt;
+}
+
+std::optional<Refusal> Scheduler::judge_result(const Record& record) const {
+    const Activation* live = activation(record.activation);
+    if (live == nullptr || live->state != Activation::State::running) {
+        return refuse(RefusalRule::attempt, "activation " + std::to_string(record.activation.number) + " is not running");
+    }
+    if (live->attempt != record.attempt) {
+        return refuse(RefusalRule::attempt, "attempt " + std::to_string(record.attempt) + " is over; the live one is " +
+                                                std::to_string(live->attempt));
+    }
+    return std::nullopt;
+}
+
+std::optional<Refusal> Scheduler::judge_commit(const Record& record, Verdict& verdict) const {
+    const bool by_rule = !record.activation && !record.members.empty();
+    if (!record.activation && !by_rule) return std::nullopt;  // from outside
+
+    if (by_rule) {
+        const std::optional<std::uint32_t> source = source_index(record.author);
+        if (!run_active_ || stop_) return refuse(RefusalRule::stopped, "the run is stopping; nothing new starts");
+        if (!source) return refuse(RefusalRule::unknown, "the crew has no source " + record.author);
+        for (const MatchRecord& member : record.members) {
+            if (status_.count(member.key) > 0) {
+                return refuse(RefusalRule::match_closed, "match " + to_hex(member.key) + " is claimed, committed or dead");
+            }
+            if (!find_match(*source, member)) return refuse(RefusalRule::stale, "the rule's match does not hold any more");
+        }
+        return std::nullopt;
+    }
+
+    if (std::optional<Refusal> refusal = judge_result(record)) return refusal;
+    const Activation& live = *activation(record.activation);
+    const SourceSpec& spec = crew_->sources[live.source];
+    if (spec.on_stale == OnStale::commit) return std::nullopt;
+    for (std::uint32_t i = 0; i < live.members.size(); ++i) {
+        const MatchRecord member = to_record(*live.members[i]);
+        const bool holds = spec.on_stale == OnStale::strict ? find_match(live.source, member) != nullptr : is_current(member);
+        if (!holds) verdict.stale_members.push_back(i);
+    }
+    if (verdict.stale_members.size() == live.members.size()) {
+        verdict.stale_members.clear();
+        return refuse(RefusalRule::stale, "what activation " + std::to_string(live.id.number) +
+                                              " was bound to has changed since it began; nothing is written");
+    }
+    return std::nullopt;
+}
+
+// Do the bound versions still stand? Counters move all the time and never make stale.
+bool Scheduler::is_current(const MatchRecord& member) const {
+    return std::all_of(member.bound.begin(), member.bound.end(), [&](const BoundEntry& bound) {
+        const auto region = regions_.find(bound.id.region);
+        if (region != regions_.end() && region->second->policy == PolicyKind::counter) return true;
+        return matcher_->current_version(bound.id) == bound.version;
+    });
+}
+
+MatchPtr Scheduler::find_match(std::uint32_t source, const MatchRecord& member) const {
+    if (const auto found = present_.find(member.key); found != present_.end()) return found->second;
+    for (const auto& [base, match] : sources_[source].idle_pool) {
+        MatchPtr whole = with_idle_episode(match);
+        if (whole->key == member.key) return whole;
+    }
+    return nullptr;
+}
+
+MatchPtr Scheduler::with_idle_episode(const MatchPtr& match) const {
+    const SourceSpec& spec = crew_->sources[match->condition];
+    const std::optional<std::size_t> index = idle_episode_index(spec.when);
+    auto whole = std::make_shared<Match>(*match);
+    whole->episodes[*index] = last_content_change_;
+    whole->age = std::max(whole->age, last_content_change_);
+    whole->key = match_key(spec.name, whole->bound, whole->episodes);
+    return whole;
+}
+
+// ---- folding -------------------------------------------------------------------------------------
+
+Result<Effects> Scheduler::step(const FoldedRecord& folded) {
+    const LoggedRecord& logged = folded.logged;
+    const Record& record = logged.record;
+    const Position at = logged.position;
+    const TimeMs before = now_;
+    Effects effects;
+    if (record.kind == RecordKind::fence) fold_fence(record, at);
+    now_ = std::max(now_, record.time);
+
+    if (logged.verdict.accepted) {
+        switch (record.kind) {
+            case RecordKind::fence:
+            case RecordKind::timer:
+                break;
+            case RecordKind::run_started:
+            case RecordKind::reconfigured: {
+                const Status taken = take_crew(record, at, record.kind == RecordKind::run_started);
+                if (!taken.ok()) return taken.error();
+                scratch_stale_ = record.kind == RecordKind::run_started && folded.scratch_left;
+                break;
+            }
+            case RecordKind::claimed:
+                fold_claim(folded, effects);
+                break;
+            case RecordKind::started:
+                if (const auto live = activations_.find(record.activation); live != activations_.end()) {
+                    live->second.process_group = record.process_group;
+                    live->second.process_start = record.process_start;
+                    live->second.boot_id = record.boot_id;
+                }
+                break;
+            case RecordKind::result:
+                fold_result(logged);
+                break;
+            case RecordKind::abandoned: {
+                Activation& live = activations_.at(record.activation);
+                if (record.word == "stopped") {
+                    end_attempt(live);
+                    release(live.id);
+                } else if (crew_->sources[live.source].on_crash == OnCrash::skip) {
+                    end_attempt(live);
+                    live.state = Activation::State::waiting;
+                    live.due = never;
+                    live.last_error = "skipped: its process was lost (" + record.reason + ")";
+                    to_bury_.insert(live.id);
+                } else {
+                    fail_attempt(live, record.reason, true);
+                }
+                break;
+            }
+            case RecordKind::commit:
+                fold_commit(folded);
+                break;
+            case RecordKind::dead:
+                fold_dead(record);
+                break;
+            case RecordKind::signal:
+                fold_signal(record);
+                break;
+            case RecordKind::run_stopped:
+                wall_before_ms_ = wall_spent_ms();
+                run_active_ = false;
+                break;
+        }
+    } else if (record.kind == RecordKind::commit) {
+        fold_commit(folded);
+    }
+    if (matcher_ && run_ && now_ > before) matcher_->clock(at, now_);
+    absorb_matches();
+    if (run_active_ && !held_) {
+        decide(effects, at, folded.scratch_left);
+        effects.wake_at = next_wake();
+    }
+    return effects;
+}
+
+void Scheduler::fold_fence(const Record& record, Position position) {
+    // Up to the last record of the old owner: downtime is nobody's work.
+    if (run_active_) wall_before_ms_ = wall_spent_ms();
+    held_ = true;
+    epoch_ = position;
+    epoch_time_ = std::max(now_, record.time);
+}
+
+Status Scheduler::take_crew(const Record& record, Position position, bool new_run) {
+    assert(!record.parts.empty());
+    Result<std::shared_ptr<const CrewSpec>> crew = read_crew_(record.parts.front(), record.base_directory, record.inputs);
+    if (!crew.ok()) return crew.error();
+    const std::shared_ptr<const CrewSpec> old_crew = std::move(crew_);
+    const std::vector<SourceState> old_states = std::move(sources_);
+    crew_ = std::move(*crew);
+
+    source_index_.clear();
+    regions_.clear();
+    for (std::uint32_t i = 0; i < crew_->sources.size(); ++i) source_index_[crew_->sources[i].name] = i;
+    for (const RegionSpec& region : crew_->regions) regions_[region.name] = &region;
+
+    sources_ = std::vector<SourceState>(crew_->sources.size());
+    if (new_run) {
+        run_ = position;
+        run_time_ = now_;
+        run_active_ = true;
+        held_ = false;
+        started_ = 0;
+        wall_before_ms_ = 0;
+        epoch_time_ = now_;
+        stop_.reset();
+        cycle_.reset();
+        dead_.clear();
+        to_bury_.clear();
+        activations_.clear();
+        running_ = running_not_idle_ = 0;
+        for (auto status = status_.begin(); status != status_.end();) {
+            status = status->second == MatchStatus::claimed ? status_.erase(status) : std::next(status);
+        }
+    } else {
+        for (std::uint32_t i = 0; old_crew && i < old_crew->sources.size(); ++i) {
+            const auto kept = source_index_.find(old_crew->sources[i].name);
+            if (kept == source_index_.end()) continue;
+            SourceState& state = sources_[kept->second];
+            state.started = old_states[i].started;
+            state.running = old_states[i].running;
+            state.wall_ms = old_states[i].wall_ms;
+            state.once_done = old_states[i].once_done;
+        }
+        for (auto at = activations_.begin(); at != activations_.end();) {
+            Activation& live = at->second;
+            const auto kept = source_index_.find(old_crew->sources[live.source].name);
+            if (kept != source_index_.end()) {
+                live.source = kept->second;
+                ++at;
+                continue;
+            }
+            if (live.state == Activation::State::running) {
+                --running_;
+                if (!live.idle) --running_not_idle_;
+            }
+            for (const MatchPtr& member : live.members) status_.erase(member->key);
+            to_bury_.erase(live.id);
+            at = activations_.erase(at);
+        }
+    }
+    for (std::uint32_t i = 0; i < sources_.size(); ++i) {
+        const std::uint64_t cap = crew_->sources[i].limits.activations;
+        sources_[i].over_budget = cap != 0 && sources_[i].started >= cap;
+    }
+
+    std::vector<WatchedCondition> conditions;
+    for (const SourceSpec& source : crew_->sources) conditions.push_back({source.name, &source.when});
+    if (crew_->stop.goal) conditions.push_back({"stop.goal", &*crew_->stop.goal});
+    matcher_ = make_reevaluating_matcher(std::move(conditions));
+    agenda_.emplace(crew_->strategy);
+    cycles_.emplace(crew_->stop.cycle);
+    present_.clear();
+    goals_ = 0;
+    // What a term's truth was, and since when, is a matter of the board's history, not of this crew's.
+    const Status told = history_(position, [&](Position then, TimeMs time, const std::vector<EntryChange>& changes) {
+        matcher_->commit(then, time, changes);
+    });
+    if (!told.ok()) return told;
+    matcher_->begin_run(run_, run_time_);
+    return Done{};
+}
+
+void Scheduler::fold_claim(const FoldedRecord& folded, Effects& effects) {
+    const Record& record = folded.logged.record;
+    const std::uint32_t source = *source_index(record.author);
+    SourceState& state = sources_[source];
+    const ActivationId id = record.activation ? record.activation : ActivationId{folded.logged.position.number};
+    Activation& claimed = activations_[id];
+    if (!record.activation) {
+        ++started_;
+        ++state.started;
+        const std::uint64_t cap = crew_->sources[source].limits.activations;
+        state.over_budget = state.over_budget || (cap != 0 && state.started >= cap);
+    }
+    std::vector<MatchPtr> members;
+    for (const MatchRecord& member : record.members) {
+        MatchPtr match = find_match(source, member);
+        assert(match);
+        agenda_->remove(member.key);
+        status_[member.key] = MatchStatus::claimed;
+        members.push_back(std::move(match));
+    }
+    // Members that a retry leaves behind are open again, if they ever come back.
+    for (const MatchPtr& member : claimed.members) {
+        const bool kept = std::any_of(members.begin(), members.end(), [&](const MatchPtr& m) { return m->key == member->key; });
+        if (!kept) status_.erase(member->key);
+    }
+    claimed.id = id;
+    claimed.state = Activation::State::running;
+    claimed.source = source;
+    claimed.members = std::move(members);
+    claimed.attempt = record.attempt;
+    claimed.claimed_at = folded.logged.position;
+    claimed.claimed_time = now_;
+    claimed.timeout_ms = record.duration_ms;
+    claimed.snapshot = record.snapshot;
+    claimed.rating = record.rating;
+    claimed.idle = crew_->sources[source].when.has_idle();
+    claimed.result_at = {};
+    claimed.process_group = 0;
+    claimed.epoch = record.epoch;
+    if (crew_->sources[source].wake == WakeMode::once) state.once_done = true;
+    state.batch_opened.reset();
+    if (agenda_->size_of(source) > 0 && crew_->sources[source].wake == WakeMode::batch) state.batch_opened = now_;
+    ++state.running;
+    ++running_;
+    if (!claimed.idle) ++running_not_idle_;
+    agenda_->note_turn(source);
+    effects.starts.push_back(id);
+}
+
+void Scheduler::fold_result(const LoggedRecord& logged) {
+    const Record& record = logged.record;
+    Activation& live = activations_.at(record.activation);
+    SourceState& state = sources_[live.source];
+    state.wall_ms += record.duration_ms;
+    const std::int64_t wall_cap = crew_->sources[live.source].limits.wall_ms;
+    state.over_budget = state.over_budget || (wall_cap != 0 && state.wall_ms >= wall_cap);
+    switch (static_cast<OutcomeKind>(record.outcome)) {
+        case OutcomeKind::ok:
+            live.result_at = logged.position;
+            return;
+        case OutcomeKind::cancelled:
+            end_attempt(live);
+            return release(live.id);
+        case OutcomeKind::malformed:
+            live.previous = {refuse(RefusalRule::malformed, record.reason)};
+            return fail_attempt(live, record.reason, true);
+        default:
+            live.previous.clear();
+            return fail_attempt(live, record.reason, true);
+    }
+}
+
+void Scheduler::fold_commit(const FoldedRecord& folded) {
+    const LoggedRecord& logged = folded.logged;
+    const Record& record = logged.record;
+    const std::vector<Refusal>& refusals = logged.verdict.refusals;
+    const bool by_rule = !record.activation && !record.members.empty();
+    const bool accepted = logged.verdict.accepted;
+
+    Position woken_by;
+    bool idle = false;
+    std::string source_name;
+    if (by_rule) {
+        const std::optional<std::uint32_t> source = source_index(record.author);
+        if (!source) return;
+        idle = crew_->sources[*source].when.has_idle();
+        source_name = record.author;
+        std::vector<MatchPtr> members;
+        for (const MatchRecord& member : record.members) {
+            agenda_->remove(member.key);
+            if (MatchPtr match = find_match(*source, member)) members.push_back(std::move(match));
+            if (accepted) status_[member.key] = MatchStatus::closed;
+        }
+        woken_by = newest_age(members);
+        SourceState& state = sources_[*source];
+        ++started_;
+        ++state.started;
+        const std::uint64_t cap = crew_->sources[*source].limits.activations;
+        state.over_budget = state.over_budget || (cap != 0 && state.started >= cap);
+        if (crew_->sources[*source].wake == WakeMode::once) state.once_done = true;
+        state.batch_opened.reset();
+        if (agenda_->size_of(*source) > 0 && crew_->sources[*source].wake == WakeMode::batch) state.batch_opened = now_;
+        agenda_->note_turn(*source);
+        if (!accepted && !members.empty()) {
+            // A rule would say the same again: refused once is refused for good.
+            Activation refused;
+            refused.id = {logged.position.number};
+            refused.state = Activation::State::waiting;
+            refused.source = *source;
+            refused.due = never;
+            refused.last_error = join(refusals);
+            for (const MatchPtr& member : members) status_[member->key] = MatchStatus::claimed;
+            refused.members = std::move(members);
+            to_bury_.insert(refused.id);
+            activations_[refused.id] = std::move(refused);
+        }
+    } else if (record.activation) {
+        const auto found = activations_.find(record.activation);
+        if (found == activations_.end() || found->second.attempt != record.attempt ||
+            found->second.state != Activation::State::running) {
+            return;
+        }
+        Activation& live = found->second;
+        woken_by = newest_age(live.members);
+        idle = live.idle;
+        source_name = record.author;
+        if (accepted) {
+            close(live.id, logged.verdict.stale_members);
+        } else if (any_of_rule(refusals, RefusalRule::stale)) {
+            end_attempt(live);
+            release(live.id);
+        } else if (any_of_rule(refusals, RefusalRule::conflict)) {
+            end_attempt(live);
+            live.previous = refusals;
+            live.last_error = join(refusals);
+            live.state = Activation::State::waiting;
+            live.due = now_;
+            if (++live.conflicts > crew_->sources[live.source].limits.conflicts) {
+                live.due = never;
+                live.last_error = "more than " + std::to_string(crew_->sources[live.source].limits.conflicts) +
+                                  " conflicts; the last: " + live.last_error;
+                to_bury_.insert(live.id);
+            }
+        } else if (!any_of_rule(refusals, RefusalRule::epoch)) {
+            live.previous = refusals;
+            fail_attempt(live, join(refusals), true);
+        }
+    }
+    if (!accepted) return;
+    version_ = logged.position;
+    if (folded.changes.empty()) return;
+    const Hash128 content_before = shared_content_;
+    trace_commit(folded, source_name, woken_by);
+    if (!idle && shared_content_ != content_before) last_content_change_ = logged.position;
+    if (matcher_) matcher_->commit(logged.position, now_, folded.changes);
+}
+
+void Scheduler::trace_commit(const FoldedRecord& folded, const std::string& source, Position woken_by) {
+    CommitTrace trace;
+    trace.position = folded.logged.position;
+    trace.source = source;
+    trace.woken_by = woken_by;
+    for (const EntryChange& change : folded.changes) {
+        const auto region = regions_.find(change.id.region);
+        if (region == regions_.end() || region->second->scratch) continue;
+        const RegionSpec& spec = *region->second;
+        if (spec.policy == PolicyKind::counter) {
+            // Increments never repeat; what a counter says is its sum.
+            std::int64_t& sum = counter_sums_[spec.name];
+            const auto digest = [&] { return fixed_digest(spec.name + '\0' + std::to_string(sum)); };
+            shared_content_ -= digest();
+            const auto by = [](const EntryPtr& entry) { return entry ? entry->content.find("by")->as_int() : 0; };
+            sum = static_cast<std::int64_t>(static_cast<std::uint64_t>(sum) + static_cast<std::uint64_t>(by(change.after)) -
+                                            static_cast<std::uint64_t>(by(change.before)));
+            shared_content_ += digest();
+            trace.writes.push_back(fingerprint(spec, Value(sum), false));
+        } else {
+            if (change.before) shared_content_ -= fingerprint(spec, change.before->content, false).exact;
+            if (change.after) {
+                trace.writes.push_back(fingerprint(spec, change.after->content, false));
+                shared_content_ += trace.writes.back().exact;
+            } else {
+                trace.writes.push_back(fingerprint(spec, change.before->content, true));
+            }
+        }
+        if (trace.entries.size() < 4) trace.entries.push_back(to_text(change.id));
+    }
+    if (trace.writes.empty() || !cycles_) return;
+    trace.state = shared_content_;
+    std::optional<CycleVerdict> verdict = cycles_->on_commit(std::move(trace));
+    if (!verdict || !run_active_) return;
+    if (crew_->stop.cycle.on_cycle == OnCycle::pause) {
+        for (const std::string& name : verdict->sources) {
+            if (const std::optional<std::uint32_t> index = source_index(name)) sources_[*index].paused = true;
+        }
+    }
+    if (!cycle_) cycle_ = std::move(verdict);
+}
+
+void Scheduler::fold_dead(const Record& record) {
+    const auto found = activations_.find(record.activation);
+    if (found == activations_.end()) return;
+    Activation& over = found->second;
+    if (over.state == Activation::State::running) end_attempt(over);
+    DeadActivation dead{over.id, crew_->sources[over.source].name, record.reason, {}};
+    for (const MatchPtr& member : over.members) {
+        status_[member->key] = MatchStatus::dead;
+        dead.members.push_back(member->key);
+    }
+    dead_.push_back(std::move(dead));
+    to_bury_.erase(over.id);
+    activations_.erase(found);
+}
+
+void Scheduler::fold_signal(const Record& record) {
+    if (record.word == "interrupt") {
+        if (run_active_) request_stop(StopReason::interrupt, record.reason);
+    } else if (record.word == "kill") {
+        if (run_active_) request_stop(StopReason::interrupt, record.reason);
+        stop_deadline_ = now_;
+    } else if (record.word == "error") {
+        if (run_active_) request_stop(StopReason::error, record.reason);
+    } else if (record.word == "retry") {
+        std::vector<DeadActivation> kept;
+        for (DeadActivation& dead : dead_) {
+            if (record.activation && dead.id != record.activation) {
+                kept.push_back(std::move(dead));
+                continue;
+            }
+            for (const Hash128& key : dead.members) {
+                status_.erase(key);
+                if (const auto match = present_.find(key); match != present_.end()) enqueue(match->second);
+            }
+        }
+        dead_ = std::move(kept);
+    } else if (record.word == "resume" && run_) {
+        held_ = false;
+        if (run_active_) return;
+        run_active_ = true;
+        stop_.reset();
+        stop_detail_.clear();
+        cycle_.reset();
+        cycles_.emplace(crew_->stop.cycle);
+        for (SourceState& state : sources_) state.paused = false;
+        epoch_time_ = now_;
+    }
+}
+
+void Scheduler::absorb_matches() {
+    if (!matcher_) return;
+    const MatchDelta delta = matcher_->take_delta();
+    for (const MatchPtr& match : delta.removed) {
+        if (match->condition >= sources_.size()) {
+            --goals_;
+            continue;
+        }
+        SourceState& state = sources_[match->condition];
+        if (crew_->sources[match->condition].when.has_idle()) {
+            state.idle_pool.erase(match->key);
+            continue;
+        }
+        present_.erase(match->key);
+        agenda_->remove(match->key);
+        if (agenda_->size_of(match->condition) == 0) state.batch_opened.reset();
+    }
+    for (const MatchPtr& match : delta.added) {
+        if (match->condition >= sources_.size()) {
+            ++goals_;
+        } else if (crew_->sources[match->condition].when.has_idle()) {
+            sources_[match->condition].idle_pool[match->key] = match;
+        } else {
+            present_[match->key] = match;
+            enqueue(match);
+        }
+    }
+}
+
+void Scheduler::enqueue(const MatchPtr& match) {
+    if (status_.count(match->key) > 0) return;  // refraction
+    SourceState& state = sources_[match->condition];
+    if (crew_->sources[match->condition].wake == WakeMode::batch && !state.batch_opened) state.batch_opened = now_;
+    agenda_->add({match->condition, rate(match->condition, *match), match});
+}
+
+void Scheduler::end_attempt(Activation& activation) {
+    if (activation.state != Activation::State::running) return;
+    --sources_[activation.source].running;
+    --running_;
+    if (!activation.idle) --running_not_idle_;
+    activation.state = Activation::State::waiting;
+}
+
+void Scheduler::fail_attempt(Activation& activation, std::string error, bool counts) {
+    end_attempt(activation);
+    const SourceLimits& limits = crew_->sources[activation.source].limits;
+    activation.last_error = std::move(error);
+    if (counts) ++activation.failures;
+    if (activation.failures >= limits.attempts) {
+        activation.due = never;
+        to_bury_.insert(activation.id);
+        return;
+    }
+    std::int64_t wait = limits.backoff_ms;
+    for (std::uint32_t i = 1; i < activation.failures && wait < limits::backoff_max_ms; ++i) wait *= 2;
+    activation.due = {now_.ms + std::min(wait, limits::backoff_max_ms)};
+}
+
+// The activation is over without a word; its matches may be taken up again.
+void Scheduler::release(ActivationId id) {
+    const auto found = activations_.find(id);
+    if (found == activations_.end()) return;
+    const std::vector<MatchPtr> members = std::move(found->second.members);
+    to_bury_.erase(id);
+    activations_.erase(found);
+    for (const MatchPtr& member : members) {
+        status_.erase(member->key);
+        if (const auto match = present_.find(member->key); match != present_.end()) enqueue(match->second);
+    }
+}
+
+void Scheduler::close(ActivationId id, const std::vector<std::uint32_t>& stale_members) {
+    Activation& done = activations_.at(id);
+    end_attempt(done);
+    for (std::uint32_t i = 0; i < done.members.size(); ++i) {
+        const bool stale = std::find(stale_members.begin(), stale_members.end(), i) != stale_members.end();
+        if (stale) {
+            status_.erase(done.members[i]->key);
+        } else {
+            status_[done.members[i]->key] = MatchStatus::closed;
+        }
+    }
+    activations_.erase(id);
+}
+
+// ---- deciding ------------------------------------------------------------------------------------
+
+void Scheduler::decide(Effects& effects, Position at, bool scratch_left) {
+    if (scratch_stale_ && scratch_left) {
+        effects.clear_scratch = true;
+        scratch_stale_ = false;
+        return;
+    }
+    scratch_stale_ = false;
+    if (!to_bury_.empty()) {
+        const Activation& over = activations_.at(*to_bury_.begin());
+        Record dead = caused(RecordKind::dead, at);
+        dead.author = crew_->sources[over.source].name;
+        dead.activation = over.id;
+        dead.attempt = over.attempt;
+        dead.reason = over.last_error;
+        for (const MatchPtr& member : over.members) dead.members.push_back(to_record(*member));
+        effects.append = std::move(dead);
+        return;
+    }
+    if (!stop_ && goals_ > 0) request_stop(StopReason::goal, "the goal holds");
+    if (!stop_ && cycle_ && crew_->stop.cycle.on_cycle == OnCycle::stop) request_stop(StopReason::cycle, cycle_->message);
+    if (!stop_ && crew_->stop.wall_ms != 0 && wall_spent_ms() >= crew_->stop.wall_ms) {
+        request_stop(StopReason::deadline,
+                     "the run has taken its " + std::to_string(crew_->stop.wall_ms) + " ms of wall time");
+    }
+    if (!stop_ && try_start(effects, at, running_ < crew_->concurrency)) return;
+    if (!stop_ && idle_holds()) {
+        if (try_start_idle(effects, at)) return;
+        if (!stop_ && running_ == 0) {
+            if (!dead_.empty()) {
+                const std::size_t count = dead_.size();
+                request_stop(StopReason::incomplete, std::to_string(count) + (count == 1 ? " activation is" : " activations are") +
+                                                         " dead; the last of " + dead_.back().source + ": " +
+                                                         dead_.back().error);
+            } else if (cycle_) {
+                request_stop(StopReason::cycle, cycle_->message);
+            } else {
+                std::string spent;
+                for (std::uint32_t i = 0; i < sources_.size(); ++i) {
+                    if (sources_[i].over_budget && agenda_->size_of(i) > 0) {
+                        spent += (spent.empty() ? "" : ", ") + crew_->sources[i].name + " with " +
+                                 std::to_string(agenda_->size_of(i)) + " matches left";
+                    }
+                }
+                if (!spent.empty()) {
+                    request_stop(StopReason::budget, "stopped by their own budget: " + spent);
+                } else {
+                    request_stop(StopReason::quiescence, "nothing is queued, running or due");
+                }
+            }
+        }
+    }
+    if (stop_) wind_down(effects, at, scratch_left);
+}
+
+void Scheduler::wind_down(Effects& effects, Position at, bool scratch_left) {
+    if (running_ > 0) {
+        if (now_ < stop_deadline_) return;
+        for (auto& [id, live] : activations_) {
+            if (live.state != Activation::State::running) continue;
+            Record abandoned = caused(RecordKind::abandoned, at);
+            abandoned.author = crew_->sources[live.source].name;
+            abandoned.activation = id;
+            abandoned.attempt = live.attempt;
+            abandoned.outcome = static_cast<OutcomeCode>(OutcomeKind::cancelled);
+            abandoned.word = "stopped";
+            abandoned.reason = "the run stopped before it ended";
+            effects.append = std::move(abandoned);
+            effects.cancels.push_back(id);
+            return;
+        }
+    }
+    const bool over = *stop_ == StopReason::goal || *stop_ == StopReason::quiescence;
+    if (over && scratch_left) {
+        effects.clear_scratch = true;
+        return;
+    }
+    Record stopped = caused(RecordKind::run_stopped, at);
+    stopped.author = "system";
+    stopped.word = to_text(*stop_);
+    stopped.reason = stop_detail_;
+    effects.append = std::move(stopped);
+}
+
+void Scheduler::request_stop(StopReason reason, std::string detail) {
+    if (stop_) return;  // the first reason stands
+    stop_ = reason;
+    stop_detail_ = std::move(detail);
+    stop_deadline_ = {now_.ms + crew_->stop.grace_ms};
+}
+
+bool Scheduler::try_start(Effects& effects, Position at, bool slots_free) {
+    // Retries first: they are the oldest work there is.
+    std::vector<ActivationId> obviated;
+    for (auto& [id, waiting] : activations_) {
+        if (waiting.state != Activation::State::waiting || waiting.due > now_ || to_bury_.count(id) > 0) continue;
+        std::vector<MatchPtr> holding;
+        for (const MatchPtr& member : waiting.members) {
+            if (find_match(waiting.source, to_record(*member))) holding.push_back(member);
+        }
+        if (holding.empty()) {
+            obviated.push_back(id);
+            continue;
+        }
+        if (!has_slot(waiting.source, slots_free)) continue;
+        for (const ActivationId gone : obviated) release(gone);
+        start(effects, at, waiting.source, std::move(holding), waiting.rating, id);
+        return true;
+    }
+    for (const ActivationId gone : obviated) release(gone);
+
+    const std::optional<AgendaItem> item =
+        agenda_->first([&](std::uint32_t source) { return eligible(source, slots_free); });
+    if (!item) return false;
+    if (crew_->stop.activations != 0 && started_ >= crew_->stop.activations) {
+        request_stop(StopReason::budget, "the run has had its " + std::to_string(crew_->stop.activations) + " activations");
+        return false;
+    }
+    std::vector<MatchPtr> members = {item->match};
+    const SourceSpec& spec = crew_->sources[item->source];
+    if (spec.wake == WakeMode::batch) {
+        members.clear();
+        for (const AgendaItem& member : agenda_->of_source(item->source, spec.batch_max)) members.push_back(member.match);
+    }
+    start(effects, at, item->source, std::move(members), item->rating, {});
+    return true;
+}
+
+bool Scheduler::try_start_idle(Effects& effects, Position at) {
+    for (std::uint32_t source = 0; source < sources_.size(); ++source) {
+        const SourceState& state = sources_[source];
+        const SourceSpec& spec = crew_->sources[source];
+        if (state.idle_pool.empty() || !eligible(source, running_ < crew_->concurrency)) continue;
+        Agenda order(crew_->strategy);
+        for (const auto& [base, match] : state.idle_pool) {
+            MatchPtr whole = with_idle_episode(match);
+            if (status_.count(whole->key) == 0) order.add({source, rate(source, *whole), std::move(whole)});
+        }
+        std::vector<MatchPtr> members;
+        double rating = 0;
+        for (const AgendaItem& item : order.of_source(source, spec.wake == WakeMode::batch ? spec.batch_max : 1)) {
+            if (members.empty()) rating = item.rating;
+            members.push_back(item.match);
+        }
+        if (members.empty()) continue;
+        if (crew_->stop.activations != 0 && started_ >= crew_->stop.activations) {
+            request_stop(StopReason::budget,
+                         "the run has had its " + std::to_string(crew_->stop.activations) + " activations");
+            return false;
+        }
+        start(effects, at, source, std::move(members), rating, {});
+        return true;
+    }
+    return false;
+}
+
+void Scheduler::start(Effects& effects, Position at, std::uint32_t source, std::vector<MatchPtr> members, double rating,
+                      ActivationId id) {
+    const SourceSpec& spec = crew_->sources[source];
+    Record record = caused(spec.kind == SourceKind::rule ? RecordKind::commit : RecordKind::claimed, at);
+    record.author = spec.name;
+    record.configuration = spec.configuration_hash;
+    record.snapshot = version_;
+    record.rating = rating;
+    for (const MatchPtr& member : members) record.members.push_back(to_record(*member));
+    if (spec.kind == SourceKind::rule) {
+        record.attempt = 1;
+        effects.fire = RuleFiring{source, std::move(members), std::move(record)};
+        return;
+    }
+    record.activation = id;
+    const Activation* known = activation(id);
+    record.attempt = known == nullptr ? 1 : known->attempt + 1;
+    record.duration_ms = spec.limits.timeout_ms;
+    effects.append = std::move(record);
+}
+
+bool Scheduler::eligible(std::uint32_t source, bool slots_free) const {
+    const SourceState& state = sources_[source];
+    const SourceSpec& spec = crew_->sources[source];
+    if (state.over_budget || state.paused || state.once_done) return false;
+    if (spec.kind != SourceKind::rule && !has_slot(source, slots_free)) return false;
+    return spec.wake != WakeMode::batch || spec.when.has_idle() || batch_ready(source);
+}
+
+// Room for one more attempt of this source, by its own cap and its exclusive group.
+bool Scheduler::has_slot(std::uint32_t source, bool slots_free) const {
+    const SourceSpec& spec = crew_->sources[source];
+    if (!slots_free) return false;
+    if (spec.limits.concurrency != 0 && sources_[source].running >= spec.limits.concurrency) return false;
+    if (spec.exclusive.empty()) return true;
+    return std::none_of(activations_.begin(), activations_.end(), [&](const auto& numbered) {
+        const Activation& live = numbered.second;
+        return live.state == Activation::State::running && crew_->sources[live.source].exclusive == spec.exclusive;
+    });
+}
+
+bool Scheduler::batch_ready(std::uint32_t source) const {
+    const SourceSpec& spec = crew_->sources[source];
+    if (agenda_->size_of(source) >= spec.batch_max) return true;
+    const std::optional<TimeMs>& opened = sources_[source].batch_opened;
+    return opened && now_.ms >= opened->ms + spec.batch_within_ms;
+}
+
+bool Scheduler::idle_holds() const {
+    if (running_not_idle_ > 0) return false;
+    for (const std::uint32_t source : agenda_->sources()) {
+        if (work_is_left(source)) return false;
+    }
+    for (const auto& [id, live] : activations_) {
+        if (live.state == Activation::State::waiting) return false;
+    }
+    return !matcher_->holds_due();
+}
+
+bool Scheduler::work_is_left(std::uint32_t source) const {
+    const SourceState& state = sources_[source];
+    return !state.over_budget && !state.paused && !state.once_done && agenda_->size_of(source) > 0;
+}
+
+std::optional<TimeMs> Scheduler::next_wake() const {
+    std::optional<TimeMs> next;
+    const auto consider = [&](TimeMs time) {
+        if (time > now_ && time < never && (!next || time < *next)) next = time;
+    };
+    if (stop_) {
+        if (running_ > 0) consider(stop_deadline_);
+        return next;
+    }
+    if (const std::optional<TimeMs> due = matcher_->next_due()) consider(*due);
+    for (const auto& [id, waiting] : activations_) {
+        if (waiting.state == Activation::State::waiting) consider(waiting.due);
+    }
+    for (std::uint32_t i = 0; i < sources_.size(); ++i) {
+        if (sources_[i].batch_opened) consider({sources_[i].batch_opened->ms + crew_->sources[i].batch_within_ms});
+    }
+    if (crew_->stop.wall_ms != 0) consider({now_.ms + crew_->stop.wall_ms - wall_spent_ms()});
+    return next;
+}
+
+double Scheduler::rate(std::uint32_t source, const Match& match) const {
+    const SourceSpec& spec = crew_->sources[source];
+    if (!spec.priority_field) return spec.priority;
+    const std::optional<Value> value = value_of(*spec.priority_field, match.entries);
+    return value && value->is_number() ? value->as_double() : spec.priority;
+}
+
+std::int64_t Scheduler::wall_spent_ms() const {
+    return wall_before_ms_ + (run_active_ ? std::max<std::int64_t>(0, now_.ms - epoch_time_.ms) : 0);
+}
+
+Record Scheduler::caused(RecordKind kind, Position at) const {
+    Record record;
+    record.kind = kind;
+    record.decided_at = at;
+    return record;
+}
+
+// ---- answers -------------------------------------------------------------------------------------
+
+std::optional<StopReason> Scheduler::stopping() const { return stop_; }
+
+const Activation* Scheduler::activation(ActivationId id) const {
+    const auto found = activations_.find(id);
+    return found == activations_.end() ? nullptr : &found->second;
+}
+
+std::optional<std::uint32_t> Scheduler::source_index(std::string_view name) const {
+    const auto found = source_index_.find(std::string(name));
+    return found == source_index_.end() ? std::nullopt : std::optional<std::uint32_t>(found->second);
+}
+
+std::vector<MatchPtr> Scheduler::open_matches() const {
+    std::vector<MatchPtr> open;
+    for (const auto& [key, match] : present_) {
+        if (status_.count(key) == 0) open.push_back(match);
+    }
+    std::sort(open.begin(), open.end(), [](const MatchPtr& a, const MatchPtr& b) {
+        return a->condition != b->condition ? a->condition < b->condition : a->key < b->key;
+    });
+    return open;
+}
+
+}  // namespace stele

@@ -1,0 +1,236 @@
+// The deterministic core: judges the records of the activation protocol, and decides what happens
+// next. It is fed every folded record in log order and nothing else: no clock, no thread, no I/O,
+// no chance. So the same log gives the same decisions live, on resume, and in replay. Loop thread.
+//
+// Activation protocol: claimed (durable before anything starts), started, result, commit; a rule
+// does all of it in one commit record. See docs/architecture.md.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "board/entry.hpp"
+#include "board/record.hpp"
+#include "scheduler/agenda.hpp"
+#include "scheduler/crew_spec.hpp"
+#include "scheduler/cycle_detector.hpp"
+#include "scheduler/matcher.hpp"
+
+namespace stele {
+
+enum class StopReason { goal, quiescence, incomplete, budget, deadline, cycle, interrupt, error };
+const char* to_text(StopReason reason);
+std::optional<StopReason> stop_reason_from(std::string_view word);
+
+/// One source woken for one match, or for a batch of them.
+struct Activation {
+    enum class State { running, waiting };
+    ActivationId id;
+    State state = State::running;
+    std::uint32_t source = 0;
+    std::vector<MatchPtr> members;
+    /// Counts every claim, from 1.
+    std::uint32_t attempt = 1;
+    std::uint32_t failures = 0;
+    std::uint32_t conflicts = 0;
+    Position claimed_at;
+    Position snapshot;
+    TimeMs claimed_time;
+    std::int64_t timeout_ms = 0;
+    double rating = 0;
+    bool idle = false;
+    /// running: its result is in the log, its commit is not.
+    Position result_at;
+    /// running: the process that a `started` record named.
+    std::int64_t process_group = 0;
+    std::uint64_t process_start = 0;
+    std::string boot_id;
+    /// Epoch of its claim; older than the board's when its owner died.
+    Position epoch;
+    /// waiting: not before this.
+    TimeMs due;
+    std::vector<Refusal> previous;
+    std::string last_error;
+};
+
+/// An activation that is not tried again.
+struct DeadActivation {
+    ActivationId id;
+    std::string source;
+    std::string error;
+    std::vector<Hash128> members;
+};
+
+/// A rule to be worked out now; its commit must be the next record.
+struct RuleFiring {
+    std::uint32_t source = 0;
+    std::vector<MatchPtr> members;
+    Record commit;  // everything but the writes
+};
+
+/// What a step asks for, in this order. Nothing in it has happened yet.
+struct Effects {
+    /// Must be appended next. Epoch and time are the appender's to fill.
+    std::optional<Record> append;
+    std::optional<RuleFiring> fire;
+    /// The sources' private regions must be emptied next, by a commit of "system".
+    bool clear_scratch = false;
+    /// Start these once the claim just folded is durable.
+    std::vector<ActivationId> starts;
+    std::vector<ActivationId> cancels;
+    /// Append a `timer` record at this time, if nothing else comes before.
+    std::optional<TimeMs> wake_at;
+};
+
+/// A folded record with what it did.
+struct FoldedRecord {
+    const LoggedRecord& logged;
+    const std::vector<EntryChange>& changes;
+    /// Active entries are left in private regions that end with the run.
+    bool scratch_left = false;
+};
+
+/// Feeds the matcher every accepted commit up to a position, for a crew that meets an old board.
+using CommitVisitor =
+    std::function<void(Position position, TimeMs time, const std::vector<EntryChange>& changes)>;
+using BoardHistory = std::function<Status(Position before, const CommitVisitor& visit)>;
+
+/// Reads a crew out of a record's text. The same text and inputs always give the same crew.
+using CrewReader = std::function<Result<std::shared_ptr<const CrewSpec>>(
+    const std::string& text, const std::string& base_directory, const std::string& inputs)>;
+
+class Scheduler {
+public:
+    Scheduler(CrewReader read_crew, BoardHistory history);
+    ~Scheduler();
+
+    /// May this record be accepted, as far as runs and activations go? For commits the regions
+    /// have their say afterwards. Decides only.
+    [[nodiscard]] Verdict judge(const Record& record) const;
+
+    /// Takes one folded record in and says what must follow. Fails only when a record that was
+    /// accepted cannot be read again.
+    Result<Effects> step(const FoldedRecord& folded);
+
+    // What is so, for whoever shows or serves it.
+    [[nodiscard]] const std::shared_ptr<const CrewSpec>& crew() const { return crew_; }
+    [[nodiscard]] Position epoch() const { return epoch_; }
+    [[nodiscard]] Position run() const { return run_; }
+    [[nodiscard]] bool is_running() const { return run_active_; }
+    [[nodiscard]] std::optional<StopReason> stopping() const;
+    [[nodiscard]] const std::string& stop_detail() const { return stop_detail_; }
+    [[nodiscard]] const std::map<ActivationId, Activation>& activations() const { return activations_; }
+    [[nodiscard]] const Activation* activation(ActivationId id) const;
+    [[nodiscard]] const std::vector<DeadActivation>& dead() const { return dead_; }
+    [[nodiscard]] std::uint64_t activations_started() const { return started_; }
+    [[nodiscard]] std::size_t queued() const { return agenda_ ? agenda_->size() : 0; }
+    [[nodiscard]] TimeMs board_time() const { return now_; }
+    [[nodiscard]] std::optional<std::uint32_t> source_index(std::string_view name) const;
+    /// Matches that hold and have not run, dead ones left out.
+    [[nodiscard]] std::vector<MatchPtr> open_matches() const;
+
+private:
+    enum class MatchStatus : std::uint8_t { claimed, closed, dead };
+
+    struct SourceState {
+        std::uint32_t running = 0;
+        std::uint64_t started = 0;
+        std::int64_t wall_ms = 0;
+        bool once_done = false;
+        bool paused = false;
+        bool over_budget = false;
+        std::optional<TimeMs> batch_opened;
+        /// Sources with `idle`: matches but for that term, by their key without its episode.
+        std::map<Hash128, MatchPtr> idle_pool;
+    };
+
+    // judging
+    [[nodiscard]] std::optional<Refusal> judge_claim(const Record& record) const;
+    [[nodiscard]] std::optional<Refusal> judge_commit(const Record& record, Verdict& verdict) const;
+    [[nodiscard]] std::optional<Refusal> judge_result(const Record& record) const;
+    [[nodiscard]] bool is_current(const MatchRecord& member) const;
+    [[nodiscard]] MatchPtr find_match(std::uint32_t source, const MatchRecord& member) const;
+
+    // folding
+    Status take_crew(const Record& record, Position position, bool new_run);
+    void fold_fence(const Record& record, Position position);
+    void fold_claim(const FoldedRecord& folded, Effects& effects);
+    void fold_result(const LoggedRecord& logged);
+    void fold_commit(const FoldedRecord& folded);
+    void fold_signal(const Record& record);
+    void fold_dead(const Record& record);
+    void absorb_matches();
+    void enqueue(const MatchPtr& match);
+    void end_attempt(Activation& activation);
+    void fail_attempt(Activation& activation, std::string error, bool counts);
+    void release(ActivationId id);
+    void close(ActivationId id, const std::vector<std::uint32_t>& stale_members);
+
+    // deciding
+    void decide(Effects& effects, Position at, bool scratch_left);
+    void wind_down(Effects& effects, Position at, bool scratch_left);
+    void request_stop(StopReason reason, std::string detail);
+    bool try_start(Effects& effects, Position at, bool slots_free);
+    bool try_start_idle(Effects& effects, Position at);
+    void start(Effects& effects, Position at, std::uint32_t source, std::vector<MatchPtr> members, double rating,
+               ActivationId activation);
+    [[nodiscard]] bool eligible(std::uint32_t source, bool slots_free) const;
+    [[nodiscard]] bool has_slot(std::uint32_t source, bool slots_free) const;
+    [[nodiscard]] bool batch_ready(std::uint32_t source) const;
+    [[nodiscard]] bool idle_holds() const;
+    [[nodiscard]] bool work_is_left(std::uint32_t source) const;
+    [[nodiscard]] std::optional<TimeMs> next_wake() const;
+    [[nodiscard]] MatchPtr with_idle_episode(const MatchPtr& match) const;
+    [[nodiscard]] double rate(std::uint32_t source, const Match& match) const;
+    [[nodiscard]] std::int64_t wall_spent_ms() const;
+    [[nodiscard]] Record caused(RecordKind kind, Position at) const;
+    void trace_commit(const FoldedRecord& folded, const std::string& source, Position woken_by);
+
+    CrewReader read_crew_;
+    BoardHistory history_;
+    std::shared_ptr<const CrewSpec> crew_;
+    std::unordered_map<std::string, std::uint32_t> source_index_;
+    std::unordered_map<std::string, const RegionSpec*> regions_;
+    std::unique_ptr<Matcher> matcher_;
+    std::optional<Agenda> agenda_;
+    std::optional<CycleDetector> cycles_;
+    std::vector<SourceState> sources_;
+
+    Position epoch_;
+    Position run_;
+    Position version_;
+    TimeMs run_time_;
+    TimeMs now_;
+    TimeMs epoch_time_;
+    std::int64_t wall_before_ms_ = 0;
+    bool run_active_ = false;
+    bool held_ = false;  // a new owner has fenced and not yet said `resume`
+    bool scratch_stale_ = false;
+    std::optional<StopReason> stop_;
+    std::string stop_detail_;
+    TimeMs stop_deadline_;
+
+    std::unordered_map<Hash128, MatchStatus> status_;
+    std::unordered_map<Hash128, MatchPtr> present_;
+    std::size_t goals_ = 0;
+    Position last_content_change_;  // by a non-idle activation or from outside
+    std::map<ActivationId, Activation> activations_;
+    std::set<ActivationId> to_bury_;
+    std::vector<DeadActivation> dead_;
+    std::uint64_t started_ = 0;
+    std::uint32_t running_ = 0;
+    std::uint32_t running_not_idle_ = 0;
+    std::optional<CycleVerdict> cycle_;
+    // For the detector: content only, volatile fields left out.
+    Hash128 shared_content_;
+    std::map<std::string, std::int64_t> counter_sums_;
+};
+
+}  // namespace stele
