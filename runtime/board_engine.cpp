@@ -1,0 +1,599 @@
+#include "runtime/board_engine.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <cassert>
+#include <chrono>
+#include <fstream>
+#include <sstream>
+
+#include "board/limits.hpp"
+#include "knowledge_sources/process_protocol.hpp"
+#include "knowledge_sources/process_source.hpp"
+#include "knowledge_sources/rule_source.hpp"
+#include "scheduler/source_view.hpp"
+
+namespace stele {
+namespace {
+
+std::string boot_id() {
+    std::ifstream file("/proc/sys/kernel/random/boot_id");
+    std::string id;
+    std::getline(file, id);
+    return id;
+}
+
+// Field 22 of /proc/self/stat; the command before it may hold spaces, so count from its last ')'.
+std::uint64_t start_ticks() {
+    std::ifstream file("/proc/self/stat");
+    std::string line;
+    std::getline(file, line);
+    std::istringstream fields(line.substr(std::min(line.size(), line.rfind(')') + 1)));
+    std::string field;
+    for (int i = 3; i <= 22 && fields >> field; ++i) continue;
+    return field.empty() ? 0 : std::strtoull(field.c_str(), nullptr, 10);
+}
+
+// What the source was shown, in few bytes: which entries at which versions.
+std::string digest_of_seen(const ActivationRequest& request) {
+    Sha256 sha;
+    const auto note = [&](const EntryPtr& entry) {
+        if (entry) sha.update(to_text(entry->id) + "@" + std::to_string(entry->version) + "\n");
+    };
+    for (const Binding& member : request.members) std::for_each(member.entries.begin(), member.entries.end(), note);
+    for (const ViewRegion& region : request.view) {
+        sha.update(region.region + "\n");
+        std::for_each(region.entries.begin(), region.entries.end(), note);
+    }
+    const Digest256 digest = sha.finish();
+    return to_hex(std::string_view(reinterpret_cast<const char*>(digest.data()), digest.size()));
+}
+
+std::vector<Binding> bindings_of(const std::vector<MatchPtr>& members) {
+    std::vector<Binding> bindings;
+    for (const MatchPtr& member : members) bindings.push_back({member->entries});
+    return bindings;
+}
+
+constexpr std::string_view seed_key = "seed";
+
+}  // namespace
+
+ProcessIdentity this_process() {
+    ProcessIdentity identity;
+    identity.group = ::getpid();
+    identity.start_ticks = start_ticks();
+    identity.boot_id = boot_id();
+    return identity;
+}
+
+struct BoardEngine::Timers {
+    explicit Timers(boost::asio::io_context& loop) : wake(loop), interval(loop), orphans(loop) {}
+    boost::asio::steady_timer wake;
+    boost::asio::steady_timer interval;
+    boost::asio::steady_timer orphans;
+    bool interval_armed = false;
+};
+
+// Used by one job of the worker at a time.
+struct BoardEngine::Head {
+    HeadMarkFile file;
+    std::chrono::steady_clock::time_point synced;
+};
+
+BoardEngine::BoardEngine(boost::asio::io_context& loop, StateStore& store, SyncWorker& worker, BoardInfo board,
+                         std::string head_path, SourceRegistry& sources, CrewReader read_crew, EngineHooks hooks,
+                         Clock clock)
+    : loop_(loop),
+      store_(store),
+      worker_(worker),
+      info_(std::move(board)),
+      head_path_(std::move(head_path)),
+      sources_(sources),
+      read_crew_(std::move(read_crew)),
+      hooks_(std::move(hooks)),
+      clock_(std::move(clock)),
+      timers_(std::make_unique<Timers>(loop)) {}
+
+BoardEngine::~BoardEngine() { *alive_ = false; }
+
+Status BoardEngine::open() {
+    Result<std::unique_ptr<Board>> board = Board::open(store_, info_.number, info_.family);
+    if (!board.ok()) return board.error();
+    board_ = std::move(*board);
+    log_ = make_store_log(store_, info_.number);
+    fold_ = std::make_unique<Fold>(*board_, read_crew_);
+    if (store_.is_durable()) {
+        Result<HeadMarkFile> head = HeadMarkFile::open(head_path_);
+        if (!head.ok()) return head.error();
+        head_ = std::make_shared<Head>(Head{std::move(*head), {}});
+    }
+    const Position last = board_->meta().last;
+    const std::optional<HeadMark> mark = head_ ? head_->file.read() : std::nullopt;
+    if (mark && mark->position > last) {
+        return Error{ErrorCode::corrupt, "the log of board \"" + info_.address.board + "\" ends at record " +
+                                             std::to_string(last.number) + ", but record " +
+                                             std::to_string(mark->position.number) +
+                                             " had been written to disk; restore the directory from a backup"};
+    }
+    ChainLink previous{};
+    Position expected{1};
+    Status bad = Done{};
+    const Status walked = log_->read({1}, [&](Position position, std::string_view bytes) {
+        const Result<ChainLink> link = link_of_frame(position, bytes, previous);
+        Result<LoggedRecord> logged =
+            link.ok() ? decode_frame(position, bytes, DecodeDepth::full, board_->entries().blob_loader())
+                      : Result<LoggedRecord>(link.error());
+        if (!logged.ok()) return bad = logged.error(), false;
+        if (position != expected || *link != logged->link) {
+            bad = Error{ErrorCode::corrupt, "record " + std::to_string(expected.number) + " breaks the chain of hashes"};
+            return false;
+        }
+        const bool marked = mark && mark->position == position;
+        if (marked && mark->link != std::string(logged->link.begin(), logged->link.end())) {
+            bad = Error{ErrorCode::corrupt, "record " + std::to_string(position.number) + " is not the one that the head mark names"};
+            return false;
+        }
+        previous = *link;
+        ++expected.number;
+        Result<Folded> folded = fold_->feed(std::make_shared<const LoggedRecord>(std::move(*logged)));
+        if (!folded.ok()) return bad = folded.error(), false;
+        const Status stepped = fold_->step(*folded);
+        if (!stepped.ok()) return bad = stepped, false;
+        return true;
+    });
+    if (!walked.ok()) return walked;
+    if (!bad.ok()) return bad;
+    if (expected.number != last.number + 1) {
+        return Error{ErrorCode::corrupt, "the state is at record " + std::to_string(last.number) + ", the log at " +
+                                             std::to_string(expected.number - 1)};
+    }
+    flushed_ = synced_ = last;
+    return Done{};
+}
+
+void BoardEngine::take_over() {
+    const ProcessIdentity self = this_process();
+    Record fence;
+    fence.kind = RecordKind::fence;
+    fence.author = "system";
+    fence.process_group = self.group;
+    fence.process_start = self.start_ticks;
+    fence.boot_id = self.boot_id;
+    submit(std::move(fence), [this](const LoggedRecord&) { end_orphans(); });
+}
+
+void BoardEngine::start_run(const CrewSpec& crew, const std::string& inputs_json) {
+    stop_told_ = false;
+    Record run;
+    run.kind = RecordKind::run_started;
+    run.author = "person";
+    run.base_directory = crew.base_directory;
+    run.inputs = inputs_json;
+    run.parts = {crew.text};
+    submit(std::move(run));
+    // A board is seeded once, by the first crew that runs on it.
+    const Result<std::optional<Position>> seeded = board_->entries().position_of_key(seed_key);
+    if (crew.seed.empty() || (seeded.ok() && seeded->has_value())) return;
+    Record seed;
+    seed.kind = RecordKind::commit;
+    seed.author = "seed";
+    seed.idempotency_key = seed_key;
+    for (const auto& [region, entry] : crew.seed) {
+        const RegionSpec* spec = crew.region(region);
+        Write write;
+        write.region = region;
+        write.content = entry;
+        write.op = policy_of(spec->policy).operations().front();
+        write.why = "seed";
+        write.seal();
+        seed.writes.push_back(std::move(write));
+    }
+    submit(std::move(seed));
+}
+
+void BoardEngine::signal(std::string word, std::string reason, ActivationId activation) {
+    if (word == "resume") stop_told_ = false;
+    Record record;
+    record.kind = RecordKind::signal;
+    record.author = "person";
+    record.word = std::move(word);
+    record.reason = std::move(reason);
+    record.activation = activation;
+    submit(std::move(record));
+}
+
+void BoardEngine::reconfigure(const CrewSpec& crew, const std::string& inputs_json) {
+    Record record;
+    record.kind = RecordKind::reconfigured;
+    record.author = "person";
+    record.base_directory = crew.base_directory;
+    record.inputs = inputs_json;
+    record.parts = {crew.text};
+    submit(std::move(record));
+}
+
+void BoardEngine::submit(Record record, Acknowledge acknowledge) {
+    if (failed_) return;
+    inbox_.push_back({std::move(record), std::move(acknowledge)});
+    schedule_pump();
+}
+
+void BoardEngine::schedule_pump() {
+    if (pump_posted_) return;
+    pump_posted_ = true;
+    boost::asio::post(loop_, [this, alive = alive_] {
+        if (!*alive) return;
+        pump_posted_ = false;
+        pump();
+    });
+}
+
+// One turn: folds what has gathered, stores it as one batch, and lets the disk be waited for.
+void BoardEngine::pump() {
+    if (failed_) return;
+    std::size_t folded = 0;
+    while (!failed_ && folded < limits::group_commit_records_max && (next_ || !inbox_.empty())) {
+        if (next_) {
+            Record record = std::move(*next_);
+            next_.reset();
+            fold_one(std::move(record), {});
+        } else {
+            Waiting waiting = std::move(inbox_.front());
+            inbox_.pop_front();
+            fold_one(std::move(waiting.record), std::move(waiting.acknowledge));
+        }
+        ++folded;
+    }
+    flush();
+    if (next_ || !inbox_.empty()) schedule_pump();
+}
+
+bool BoardEngine::fold_one(Record record, Acknowledge acknowledge) {
+    assert(!folding_);
+    folding_ = true;
+    record.epoch = fold_->scheduler().epoch();
+    record.time = std::max(now(), record.time);
+    StoreBatch batch;
+    std::string frame;
+    Result<Folded> folded = fold_->take(std::move(record), make_random_salt(), batch, frame);
+    Status done = folded.ok() ? Status(Done{}) : Status(folded.error());
+    if (done.ok()) {
+        const LogFrame frames[] = {{folded->logged->position, std::move(frame)}};
+        done = log_->append(frames, std::move(batch));
+    }
+    if (done.ok()) done = fold_->step(*folded);
+    folding_ = false;
+    if (!done.ok()) {
+        fail(done.error());
+        return false;
+    }
+    const bool accepted = folded->logged->verdict.accepted;
+    untold_.push_back({folded->logged, std::move(folded->changes), std::move(acknowledge)});
+    follow(*folded);
+    return accepted;
+}
+
+void BoardEngine::follow(Folded& folded) {
+    Effects& effects = folded.effects;
+    assert(!next_);
+    if (effects.append) {
+        next_ = std::move(*effects.append);
+    } else if (effects.fire) {
+        RuleFiring& fire = *effects.fire;
+        const SourceSpec& source = fold_->scheduler().crew()->sources[fire.source];
+        Result<std::vector<Write>> writes = apply_rule(source, bindings_of(fire.members));
+        if (writes.ok()) {
+            fire.commit.writes = std::move(*writes);
+            next_ = std::move(fire.commit);
+        } else {
+            Record error;
+            error.kind = RecordKind::signal;
+            error.author = "system";
+            error.word = "error";
+            error.reason = "rule " + source.name + ": " + writes.error().message;
+            next_ = std::move(error);
+        }
+    }
+    for (const ActivationId id : effects.starts) to_start_.emplace(folded.logged->position, id);
+    for (const ActivationId id : effects.cancels) {
+        if (const auto attempt = attempts_.find(id); attempt != attempts_.end()) attempt->second->cancel();
+    }
+    arm_timer(effects.wake_at);
+}
+
+// For what must be in the log before its caller goes on: folded and written now, synced later.
+bool BoardEngine::submit_now(Record record) {
+    if (failed_) return false;
+    drain_next();
+    const bool accepted = fold_one(std::move(record), {});
+    drain_next();
+    flush();
+    return accepted && !failed_;
+}
+
+void BoardEngine::drain_next() {
+    while (next_ && !failed_) {
+        Record record = std::move(*next_);
+        next_.reset();
+        fold_one(std::move(record), {});
+    }
+}
+
+void BoardEngine::flush() {
+    if (failed_ || !store_.has_gathered()) return;
+    const Status flushed = store_.flush();
+    if (!flushed.ok()) return fail(flushed.error());
+    flushed_ = board_->meta().last;
+    const Durability promised = durability();
+    if (!store_.is_durable() || promised == Durability::memory) {
+        synced_ = flushed_;
+        tell_until(flushed_);
+        start_waiting(flushed_);
+        if (!scheduler().is_running() && store_.is_durable()) request_sync();
+        return check_stopped();
+    }
+    if (promised == Durability::async) {
+        tell_until(flushed_);
+        arm_interval_sync();
+        // Nothing leaves the process before all it depends on is on disk, whatever was promised.
+        if (to_start_.empty() && scheduler().is_running()) return check_stopped();
+    }
+    request_sync();
+}
+
+void BoardEngine::request_sync() {
+    if (syncing_ || failed_) return;
+    syncing_ = true;
+    const Position target = flushed_;
+    const ChainLink& link = board_->meta().link;
+    HeadMark mark{target, std::string(link.begin(), link.end())};
+    const bool last = !scheduler().is_running();
+    auto job = [this, head = head_, mark = std::move(mark), last]() -> Status {
+        Status synced = store_.sync();
+        // The mark may lag behind what is on disk, never run ahead of it.
+        if (synced.ok() && head) synced = head->file.write(mark);
+        const auto now = std::chrono::steady_clock::now();
+        if (synced.ok() && head && (last || now - head->synced > std::chrono::milliseconds(limits::head_mark_interval_ms))) {
+            synced = head->file.sync();
+            head->synced = now;
+        }
+        return synced;
+    };
+    worker_.run(std::move(job), [this, alive = alive_, target](const Status& status) {
+        if (*alive) on_synced(target, status);
+    });
+}
+
+void BoardEngine::on_synced(Position target, const Status& status) {
+    syncing_ = false;
+    if (!status.ok()) return fail(status.error());
+    synced_ = std::max(synced_, target);
+    tell_until(synced_);
+    start_waiting(synced_);
+    if (flushed_ > synced_ && (durability() == Durability::sync || !to_start_.empty())) request_sync();
+    check_stopped();
+}
+
+void BoardEngine::tell_until(Position position) {
+    while (!untold_.empty() && untold_.front().logged->position <= position) {
+        const Told told = std::move(untold_.front());
+        untold_.pop_front();
+        if (hooks_.on_record) hooks_.on_record(*told.logged, told.changes);
+        if (told.acknowledge) told.acknowledge(*told.logged);
+    }
+}
+
+void BoardEngine::start_waiting(Position durable) {
+    while (!to_start_.empty() && to_start_.begin()->first <= durable && !failed_) {
+        const ActivationId id = to_start_.begin()->second;
+        to_start_.erase(to_start_.begin());
+        start_attempt(id);
+    }
+}
+
+void BoardEngine::start_attempt(ActivationId id) {
+    const Activation* live = scheduler().activation(id);
+    if (live == nullptr || live->state != Activation::State::running) return;
+    const SourceSpec& source = scheduler().crew()->sources[live->source];
+    auto request = std::make_shared<ActivationRequest>();
+    request->activation = id;
+    request->attempt = live->attempt;
+    request->crew = scheduler().crew();
+    request->source = &source;
+    request->version = live->snapshot;
+    request->members = bindings_of(live->members);
+    request->previous = live->previous;
+    request->deadline_ms = source.limits.timeout_ms;
+    request->idempotency_key = info_.address.board + ":" + std::to_string(id.number) + "/" + std::to_string(live->attempt);
+    Result<std::vector<ViewRegion>> view = look(source, first_bindings(live->members), board_->view(live->snapshot));
+    if (!view.ok()) return fail(view.error());
+    request->view = std::move(*view);
+
+    const auto kind = sources_.find(source.kind);
+    const std::uint32_t attempt = live->attempt;
+    if (kind == sources_.end()) {
+        Outcome outcome;
+        outcome.kind = OutcomeKind::not_started;
+        outcome.error = std::string("this program runs no sources of kind ") + to_text(source.kind);
+        return on_finished(id, attempt, {}, std::move(outcome));
+    }
+    AttemptEvents events;
+    events.started = [this, alive = alive_, id, attempt](const ProcessIdentity& identity) {
+        bool accepted = false;
+        if (*alive) on_started(id, attempt, identity, accepted);
+        return accepted;
+    };
+    events.finished = [this, alive = alive_, id, attempt, seen = digest_of_seen(*request)](Outcome outcome) {
+        if (*alive) on_finished(id, attempt, seen, std::move(outcome));
+    };
+    ++running_attempts_;
+    attempts_[id] = kind->second->start(std::move(request), std::move(events));
+}
+
+void BoardEngine::on_started(ActivationId id, std::uint32_t attempt, const ProcessIdentity& identity, bool& accepted) {
+    const Activation* live = scheduler().activation(id);
+    if (live == nullptr) return;
+    Record started;
+    started.kind = RecordKind::started;
+    started.author = scheduler().crew()->sources[live->source].name;
+    started.activation = id;
+    started.attempt = attempt;
+    started.process_group = identity.group;
+    started.process_start = identity.start_ticks;
+    started.boot_id = identity.boot_id;
+    accepted = submit_now(std::move(started));
+}
+
+void BoardEngine::on_finished(ActivationId id, std::uint32_t attempt, const std::string& seen_digest, Outcome outcome) {
+    if (const auto ended = attempts_.find(id); ended != attempts_.end()) {
+        // It is still on the call stack: destroyed a little later.
+        ending_.push_back(std::move(ended->second));
+        attempts_.erase(ended);
+        --running_attempts_;
+        boost::asio::post(loop_, [this, alive = alive_] {
+            if (!*alive) return;
+            ending_.clear();
+            check_stopped();
+        });
+    }
+    const Activation* live = scheduler().activation(id);
+    if (failed_ || live == nullptr || live->attempt != attempt || live->state != Activation::State::running) return;
+    Record result;
+    result.kind = RecordKind::result;
+    result.author = scheduler().crew()->sources[live->source].name;
+    result.configuration = scheduler().crew()->sources[live->source].configuration_hash;
+    result.activation = id;
+    result.attempt = attempt;
+    result.outcome = static_cast<OutcomeCode>(outcome.kind);
+    result.exit_code = outcome.exit_code;
+    result.duration_ms = outcome.duration_ms;
+    result.notes = std::move(outcome.notes);
+    if (!outcome.cost.is_null()) result.cost = to_json(outcome.cost);
+    result.seen_digest = seen_digest;
+    result.reason = std::move(outcome.error);
+    result.parts = {std::move(outcome.raw_output), std::move(outcome.raw_error)};
+    submit(std::move(result));
+    if (outcome.kind == OutcomeKind::ok) commit_writes(*live, std::move(outcome.writes));
+}
+
+void BoardEngine::commit_writes(const Activation& live, std::vector<Write> writes) {
+    const SourceSpec& source = scheduler().crew()->sources[live.source];
+    Record commit;
+    commit.kind = RecordKind::commit;
+    commit.author = source.name;
+    commit.configuration = source.configuration_hash;
+    commit.activation = live.id;
+    commit.attempt = live.attempt;
+    commit.snapshot = live.snapshot;
+    commit.writes = std::move(writes);
+    submit(std::move(commit));
+}
+
+// What an owner that died had claimed: its processes are ended before anything is tried again.
+void BoardEngine::end_orphans() {
+    std::vector<ActivationId> orphans;
+    for (const auto& [id, live] : scheduler().activations()) {
+        if (live.state == Activation::State::running && live.epoch < scheduler().epoch()) orphans.push_back(id);
+    }
+    bool waiting = false;
+    for (const ActivationId id : orphans) {
+        const Activation& orphan = *scheduler().activation(id);
+        if (orphan.result_at) {
+            recommit(orphan);
+            continue;
+        }
+        ProcessIdentity identity{orphan.process_group, orphan.process_start, orphan.boot_id};
+        const TimeMs deadline{orphan.claimed_time.ms + orphan.timeout_ms + limits::kill_grace_ms};
+        if (identity.group == 0 || end_leftover_process(identity) || now() > deadline) {
+            Record abandoned;
+            abandoned.kind = RecordKind::abandoned;
+            abandoned.author = scheduler().crew()->sources[orphan.source].name;
+            abandoned.activation = id;
+            abandoned.attempt = orphan.attempt;
+            abandoned.outcome = static_cast<OutcomeCode>(OutcomeKind::cancelled);
+            abandoned.word = "crash";
+            abandoned.reason = "its owner ended before it did";
+            submit(std::move(abandoned));
+        } else {
+            waiting = true;
+        }
+    }
+    if (!waiting) return;
+    timers_->orphans.expires_after(std::chrono::milliseconds(500));
+    timers_->orphans.async_wait([this, alive = alive_](const boost::system::error_code& error) {
+        if (!error && *alive) end_orphans();
+    });
+}
+
+// Its result is in the log, its commit is not: what it said is taken from there, and not paid again.
+void BoardEngine::recommit(const Activation& orphan) {
+    const Result<std::shared_ptr<const LoggedRecord>> result = board_->entries().record(orphan.result_at);
+    if (!result.ok()) return fail(result.error());
+    const std::vector<std::string>& parts = (*result)->record.parts;
+    ParsedOutput output = parse_output(parts.empty() ? std::string() : parts.front(),
+                                       scheduler().crew()->sources[orphan.source]);
+    commit_writes(orphan, std::move(output.writes));
+}
+
+void BoardEngine::arm_timer(std::optional<TimeMs> wake_at) {
+    if (!wake_at) {
+        timers_->wake.cancel();
+        return;
+    }
+    timers_->wake.expires_after(std::chrono::milliseconds(std::max<std::int64_t>(0, wake_at->ms - now().ms)));
+    timers_->wake.async_wait([this, alive = alive_, at = *wake_at](const boost::system::error_code& error) {
+        if (error || !*alive) return;
+        Record timer;
+        timer.kind = RecordKind::timer;
+        timer.author = "system";
+        timer.time = at;  // a timer that fires early must not be told the time before it
+        submit(std::move(timer));
+    });
+}
+
+void BoardEngine::arm_interval_sync() {
+    if (timers_->interval_armed) return;
+    timers_->interval_armed = true;
+    timers_->interval.expires_after(std::chrono::milliseconds(limits::async_sync_interval_ms));
+    timers_->interval.async_wait([this, alive = alive_](const boost::system::error_code& error) {
+        if (error || !*alive) return;
+        timers_->interval_armed = false;
+        if (flushed_ > synced_) request_sync();
+    });
+}
+
+bool BoardEngine::is_idle() const {
+    return inbox_.empty() && !next_ && untold_.empty() && !syncing_ && running_attempts_ == 0 && ending_.empty();
+}
+
+void BoardEngine::check_stopped() {
+    if (failed_ || stop_told_ || scheduler().is_running() || !scheduler().run()) return;
+    if (!is_idle() || pump_posted_ || flushed_ > synced_) return;
+    stop_told_ = true;
+    timers_->wake.cancel();
+    if (hooks_.on_stopped) hooks_.on_stopped();
+}
+
+void BoardEngine::fail(const Error& error) {
+    if (failed_) return;
+    failed_ = true;
+    next_.reset();
+    inbox_.clear();
+    timers_->wake.cancel();
+    attempts_.clear();  // destroying an attempt ends its process
+    if (hooks_.on_failure) hooks_.on_failure(error);
+}
+
+Durability BoardEngine::durability() const {
+    if (forced_durability_) return *forced_durability_;
+    return scheduler().crew() ? scheduler().crew()->durability : Durability::sync;
+}
+
+TimeMs BoardEngine::now() const { return std::max(clock_(), board_ ? board_->meta().time : TimeMs{}); }
+
+}  // namespace stele

@@ -1,0 +1,155 @@
+// One live board: takes records in, folds them, stores them in group commits, and does what the
+// scheduler's effects say: starts sources once their claim is durable, evaluates rules, arms the
+// timer. Holds no rules itself. Everything is on the loop thread but the waiting for the disk.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "board/log/buffered_store.hpp"
+#include "board/log/head_mark.hpp"
+#include "board/log/write_log.hpp"
+#include "knowledge_sources/knowledge_source.hpp"
+#include "runtime/data_directory.hpp"
+#include "runtime/sync_worker.hpp"
+#include "scheduler/fold.hpp"
+
+namespace boost::asio {
+class io_context;
+}
+
+namespace stele {
+
+/// Starts attempts by kind. A new kind is one line where it is filled (runtime/source_registry.cpp).
+using SourceRegistry = std::map<SourceKind, std::unique_ptr<KnowledgeSource>>;
+std::unique_ptr<SourceRegistry> make_source_registry(boost::asio::io_context& loop);
+
+struct EngineHooks {
+    /// Each record in order, once it is as durable as the board promises.
+    std::function<void(const LoggedRecord&, const std::vector<EntryChange>&)> on_record;
+    /// The run stopped and nothing of it is in flight any more.
+    std::function<void()> on_stopped;
+    /// The log failed. Nothing was acknowledged that is not stored; nothing goes on.
+    std::function<void(const Error&)> on_failure;
+};
+
+class BoardEngine {
+public:
+    /// Milliseconds since the epoch. Replaced in tests.
+    using Clock = std::function<TimeMs()>;
+
+    BoardEngine(boost::asio::io_context& loop, StateStore& store, SyncWorker& worker, BoardInfo board,
+                std::string head_path, SourceRegistry& sources, CrewReader read_crew, EngineHooks hooks, Clock clock);
+    ~BoardEngine();
+    BoardEngine(const BoardEngine&) = delete;
+    BoardEngine& operator=(const BoardEngine&) = delete;
+
+    /// Reads the board, checks its head mark, and tells the scheduler its whole log. Fails with
+    /// `corrupt` when the log came back shorter than it was or a record is damaged.
+    Status open();
+
+    /// Appends a fence: from here on this process is the owner. Ends what an owner that died left
+    /// running, and gives its unfinished activations back. Call once after open().
+    void take_over();
+
+    /// Begins a run of this crew, with its seed if the board is new to it.
+    void start_run(const CrewSpec& crew, const std::string& inputs_json);
+    /// Appends a signal: "interrupt", "kill", "resume", "retry".
+    void signal(std::string word, std::string reason, ActivationId activation = {});
+    void reconfigure(const CrewSpec& crew, const std::string& inputs_json);
+
+    /// Told when the record is as durable as the board promises, with its verdict.
+    using Acknowledge = std::function<void(const LoggedRecord&)>;
+    /// Epoch and time are filled in.
+    void submit(Record record, Acknowledge acknowledge = {});
+
+    [[nodiscard]] const Scheduler& scheduler() const { return fold_->scheduler(); }
+    [[nodiscard]] Board& board() { return *board_; }
+    [[nodiscard]] const BoardInfo& info() const { return info_; }
+    [[nodiscard]] bool is_idle() const;
+    [[nodiscard]] bool has_failed() const { return failed_; }
+    /// Overrides the crew's durability (the benchmark's use).
+    void set_durability(Durability durability) { forced_durability_ = durability; }
+
+private:
+    struct Waiting {
+        Record record;
+        Acknowledge acknowledge;
+    };
+    struct Told {
+        std::shared_ptr<const LoggedRecord> logged;
+        std::vector<EntryChange> changes;
+        Acknowledge acknowledge;
+    };
+
+    void schedule_pump();
+    void pump();
+    bool fold_one(Record record, Acknowledge acknowledge);
+    bool submit_now(Record record);
+    void drain_next();
+    void follow(Folded& folded);
+    void flush();
+    void request_sync();
+    void on_synced(Position target, const Status& status);
+    void tell_until(Position position);
+    void start_waiting(Position durable);
+    void start_attempt(ActivationId id);
+    void on_started(ActivationId id, std::uint32_t attempt, const ProcessIdentity& identity, bool& accepted);
+    void on_finished(ActivationId id, std::uint32_t attempt, const std::string& seen_digest, Outcome outcome);
+    void commit_writes(const Activation& live, std::vector<Write> writes);
+    void end_orphans();
+    void recommit(const Activation& orphan);
+    void arm_timer(std::optional<TimeMs> wake_at);
+    void arm_interval_sync();
+    void check_stopped();
+    void fail(const Error& error);
+    [[nodiscard]] Durability durability() const;
+    [[nodiscard]] TimeMs now() const;
+
+    struct Timers;
+    struct Head;
+
+    boost::asio::io_context& loop_;
+    BufferedStore store_;
+    SyncWorker& worker_;
+    BoardInfo info_;
+    std::string head_path_;
+    SourceRegistry& sources_;
+    CrewReader read_crew_;
+    EngineHooks hooks_;
+    Clock clock_;
+    std::unique_ptr<Board> board_;
+    std::unique_ptr<WriteLog> log_;
+    std::unique_ptr<Fold> fold_;
+    std::shared_ptr<Head> head_;
+    std::unique_ptr<Timers> timers_;
+    std::optional<Durability> forced_durability_;
+
+    std::deque<Waiting> inbox_;
+    /// What the core said must come next; nothing is folded before it.
+    std::optional<Record> next_;
+    bool pump_posted_ = false;
+    bool folding_ = false;
+    bool failed_ = false;
+    bool stop_told_ = false;
+
+    Position flushed_;
+    Position synced_;
+    bool syncing_ = false;
+    std::deque<Told> untold_;
+    std::multimap<Position, ActivationId> to_start_;
+    std::map<ActivationId, std::unique_ptr<Attempt>> attempts_;
+    std::vector<std::unique_ptr<Attempt>> ending_;
+    std::size_t running_attempts_ = 0;
+    std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+/// What this process is, for fences and for later owners.
+ProcessIdentity this_process();
+
+}  // namespace stele

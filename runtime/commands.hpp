@@ -1,0 +1,67 @@
+// The commands of the `stele` program, one function each. They print, and return what to exit with.
+// runtime/main.cpp parses the command line into these structs.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "runtime/crew_loader.hpp"
+#include "runtime/exit_codes.hpp"
+#include "runtime/owner.hpp"
+#include "runtime/terminal.hpp"
+
+namespace stele {
+
+struct CommonOptions {
+    std::string data = ".stele";
+    std::string board;  // empty: the newest
+    bool json = false;
+    ColorChoice color = ColorChoice::automatic;
+};
+
+struct RunOptions {
+    CommonOptions common;
+    RunRequest::Verb verb = RunRequest::Verb::run;
+    std::string crew_file;
+    std::vector<std::string> inputs;  // name=value
+    bool go_on = false;
+    bool quiet = false;
+    std::uint64_t activation = 0;
+};
+ExitCode command_run(const RunOptions& options);
+
+struct CheckOptions {
+    CommonOptions common;
+    std::string crew_file;
+    std::vector<std::string> inputs;
+};
+ExitCode command_check(const CheckOptions& options);
+
+struct LogOptions {
+    CommonOptions common;
+    bool long_form = false;
+    std::uint64_t from = 1;
+    std::uint64_t last = 0;  // 0: all
+};
+ExitCode command_log(const LogOptions& options);
+
+struct ShowOptions {
+    CommonOptions common;
+    std::string entry;   // region/number
+    std::string region;
+    std::uint64_t at = 0;  // 0: now
+};
+ExitCode command_show(const ShowOptions& options);
+
+ExitCode command_boards(const CommonOptions& options);
+ExitCode command_boards_rm(const CommonOptions& options, const std::string& board);
+ExitCode command_backup(const CommonOptions& options, const std::string& target);
+ExitCode command_replay(const CommonOptions& options);
+
+/// "name=value" each; a wrong one is an error that shows the form.
+Result<std::vector<CrewInput>> parse_inputs(const std::vector<std::string>& given);
+/// "stele: message" on standard error, and the code that goes with it.
+ExitCode complain(const Error& error);
+
+}  // namespace stele

@@ -1,0 +1,253 @@
+// The commands that write: run, resume, retry, backup, boards rm. Each owns the data directory, or
+// asks the process that does.
+#include <atomic>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <chrono>
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <sstream>
+#include <thread>
+
+#include "runtime/commands.hpp"
+#include "runtime/progress.hpp"
+#include "runtime/record_json.hpp"
+#include "runtime/wall_clock.hpp"
+
+namespace stele {
+namespace {
+
+namespace asio = boost::asio;
+
+std::atomic<int> interrupts{0};
+void count_interrupt(int) { ++interrupts; }
+
+void print_warnings(const std::vector<CrewProblem>& problems) {
+    for (const CrewProblem& problem : problems) {
+        if (problem.warning) std::cerr << to_text(problem) << "\n";
+    }
+}
+
+// Checks the crew before anything is opened, so that a wrong file starts nothing.
+Result<RunRequest> make_request(const RunOptions& options, std::vector<CrewProblem>& problems) {
+    RunRequest request;
+    request.verb = options.verb;
+    request.board = options.common.board;
+    request.go_on = options.go_on;
+    request.activation = options.activation;
+    Result<std::vector<CrewInput>> inputs = parse_inputs(options.inputs);
+    if (!inputs.ok()) return inputs.error();
+    request.inputs = std::move(*inputs);
+    if (options.crew_file.empty()) return request;
+    LoadedCrew loaded = load_crew_file(options.crew_file, request.inputs);
+    problems = loaded.problems;
+    if (!loaded.crew) return Error{ErrorCode::invalid_argument, join_problems(loaded.problems)};
+    request.crew_text = loaded.crew->text;
+    request.crew_file = options.crew_file;
+    request.base_directory = loaded.crew->base_directory;
+    // Paths were made absolute against this process's folder; another one might own the directory.
+    request.inputs.clear();
+    for (const auto& [name, value] : loaded.crew->inputs) {
+        request.inputs.push_back({name, value.is_string() ? value.as_string() : to_json(value)});
+    }
+    return request;
+}
+
+class LocalRun {
+public:
+    LocalRun(const RunOptions& options, std::unique_ptr<Owner> owner, asio::io_context& loop)
+        : options_(options), owner_(std::move(owner)), loop_(loop), signals_(loop, SIGINT, SIGTERM), ticker_(loop) {}
+
+    ExitCode run(const RunRequest& request) {
+        RunListener listener;
+        listener.on_begin = [this](const std::string& board, const CrewSpec& crew, BoardEngine& engine) {
+            ProgressOptions progress;
+            progress.quiet = options_.quiet;
+            progress.json = options_.common.json;
+            progress.terminal = detect_terminal(1, options_.common.color);
+            progress.out = &std::cout;
+            progress_ = std::make_unique<Progress>(progress, board, options_.common.data);
+            progress_->on_crew(crew);
+            progress_->on_board(engine.board().entries().regions(), engine.scheduler().dead());
+        };
+        listener.on_record = [this](const LoggedRecord& logged, const std::vector<EntryChange>& changes) {
+            if (progress_) progress_->on_record(logged, changes);
+        };
+        listener.on_end = [this](ExitCode code, const std::string& message) { on_end(code, message); };
+        Result<std::shared_ptr<RunSession>> session = owner_->start(request, std::move(listener));
+        if (!session.ok()) return complain(session.error());
+        session_ = *session;
+        wait_for_signal();
+        tick();
+        owner_->on_done = [this] { leave(); };
+        loop_.run();
+        return code_;
+    }
+
+private:
+    void on_end(ExitCode code, const std::string& message) {
+        code_ = code;
+        session_.reset();
+        if (progress_) {
+            progress_->finish();
+            if (options_.common.json) {
+                Value summary = progress_->summary();
+                summary.set("exit_code", static_cast<std::int64_t>(code));
+                std::cout << to_json_line(summary) << std::endl;
+            }
+        }
+        if (!message.empty()) std::cerr << "stele: " << message << std::endl;
+        ended_ = true;
+        if (owner_->is_done()) return leave();
+        if (!options_.common.json && !options_.quiet) {
+            std::cerr << "stele: other runs go on in this process; waiting for them" << std::endl;
+        }
+    }
+
+    void leave() {
+        if (!ended_) return;
+        signals_.cancel();
+        ticker_.cancel();
+        loop_.stop();
+    }
+
+    void wait_for_signal() {
+        signals_.async_wait([this](const boost::system::error_code& error, int) {
+            if (error) return;
+            if (session_) {
+                session_->interrupt();
+            } else {
+                loop_.stop();  // only other processes' runs are left
+            }
+            wait_for_signal();
+        });
+    }
+
+    void tick() {
+        ticker_.expires_after(std::chrono::milliseconds(100));
+        ticker_.async_wait([this](const boost::system::error_code& error) {
+            if (error || ended_) return;
+            if (progress_) progress_->tick(wall_clock().ms);
+            tick();
+        });
+    }
+
+    const RunOptions& options_;
+    std::unique_ptr<Owner> owner_;
+    asio::io_context& loop_;
+    asio::signal_set signals_;
+    asio::steady_timer ticker_;
+    std::unique_ptr<Progress> progress_;
+    std::shared_ptr<RunSession> session_;
+    ExitCode code_ = ExitCode::failure;
+    bool ended_ = false;
+};
+
+ExitCode run_through_owner(const RunOptions& options, const RunRequest& request, const Error& in_use) {
+    std::signal(SIGINT, count_interrupt);
+    std::signal(SIGTERM, count_interrupt);
+    int told = 0;
+    const auto interrupted = [&told] {
+        if (interrupts <= told) return false;
+        ++told;
+        return true;
+    };
+    const auto on_line = [&](const Value& line) {
+        if (const Value* board = line.find("board"); board != nullptr && !options.common.json) {
+            std::cout << "board " << printable(board->as_string()) << ", run by the process that owns "
+                      << options.common.data << std::endl;
+        }
+        const Value* text = line.find("text");
+        const Value* record = line.find("record");
+        if (options.common.json && record != nullptr) {
+            std::cout << to_json_line(*record) << std::endl;
+        } else if (!options.common.json && !options.quiet && text != nullptr && text->is_string()) {
+            std::cout << text->as_string() << std::endl;
+        }
+        const Value* exit = line.find("exit_code");
+        const Value* message = line.find("message");
+        if (exit == nullptr) return;
+        if (options.common.json) std::cout << to_json_line(line) << std::endl;
+        if (message != nullptr && !message->as_string().empty()) std::cerr << "stele: " << message->as_string() << std::endl;
+    };
+    // An owner that is just starting does not listen yet.
+    for (int attempt = 0; attempt < 20; ++attempt) {
+        if (const std::optional<ExitCode> code = ask_owner(options.common.data, to_value(request), on_line, interrupted)) {
+            return *code;
+        }
+        std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    }
+    return complain(in_use);
+}
+
+// For what takes a moment: done here, or by the owner.
+ExitCode own_or_ask(const CommonOptions& options, const std::string& command, const std::string& name,
+                    const std::function<Status(Owner&)>& here) {
+    if (!std::filesystem::exists(options.data)) {
+        return complain({ErrorCode::not_found, "there is no data directory " + options.data + "; name it with --data DIR"});
+    }
+    asio::io_context loop;
+    std::string notice;
+    Result<std::unique_ptr<Owner>> owner = Owner::open(loop, options.data, notice);
+    if (owner.ok()) {
+        if (!notice.empty()) std::cerr << "stele: " << notice << std::endl;
+        const Status done = here(**owner);
+        return done.ok() ? ExitCode::done : complain(done.error());
+    }
+    if (owner.error().code != ErrorCode::in_use) return complain(owner.error());
+    const auto on_line = [](const Value& line) {
+        const Value* message = line.find("message");
+        if (message != nullptr && !message->as_string().empty()) std::cerr << "stele: " << message->as_string() << std::endl;
+    };
+    const std::optional<ExitCode> code =
+        ask_owner(options.data, Value::object({{"command", command}, {"name", name}}), on_line, [] { return false; });
+    return code ? *code : complain(owner.error());
+}
+
+}  // namespace
+
+ExitCode command_run(const RunOptions& options) {
+    std::vector<CrewProblem> problems;
+    const Result<RunRequest> request = make_request(options, problems);
+    if (!request.ok()) {
+        if (!problems.empty()) {
+            std::cerr << request.error().message << std::endl;
+            return ExitCode::usage;
+        }
+        return complain(request.error());
+    }
+    if (!options.quiet) print_warnings(problems);
+    if (options.verb != RunRequest::Verb::run && !std::filesystem::exists(options.common.data)) {
+        return complain({ErrorCode::not_found,
+                         "there is no data directory " + options.common.data + "; name it with --data DIR"});
+    }
+    asio::io_context loop;
+    std::string notice;
+    Result<std::unique_ptr<Owner>> owner = Owner::open(loop, options.common.data, notice);
+    if (!owner.ok()) {
+        if (owner.error().code == ErrorCode::in_use) return run_through_owner(options, *request, owner.error());
+        return complain(owner.error());
+    }
+    if (!notice.empty()) std::cerr << "stele: " << notice << std::endl;
+    LocalRun run(options, std::move(*owner), loop);
+    return run.run(*request);
+}
+
+ExitCode command_boards_rm(const CommonOptions& options, const std::string& board) {
+    const ExitCode code =
+        own_or_ask(options, "boards_rm", board, [&](Owner& owner) { return owner.remove_board(board); });
+    if (code == ExitCode::done) std::cout << "board " << board << " is gone" << std::endl;
+    return code;
+}
+
+ExitCode command_backup(const CommonOptions& options, const std::string& target) {
+    const std::string absolute = std::filesystem::absolute(target).string();
+    const ExitCode code = own_or_ask(options, "backup", absolute, [&](Owner& owner) { return owner.backup(absolute); });
+    if (code == ExitCode::done) std::cout << "backup in " << target << "; look at it with: stele boards --data " << target << std::endl;
+    return code;
+}
+
+}  // namespace stele

@@ -1,0 +1,510 @@
+#include "runtime/crew_check.hpp"
+
+#include <algorithm>
+
+#include "board/region_policy.hpp"
+
+namespace stele {
+namespace {
+
+constexpr std::size_t columns_max = 100;
+constexpr std::size_t label_columns = 14;
+
+std::size_t columns_of(std::string_view text) {
+    return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
+}
+
+// Lines of words, broken at columns_max and continued under their beginning.
+class Sheet {
+public:
+    void heading(std::string_view text) {
+        if (!out_.empty()) out_ += '\n';
+        wrap({}, text, 0);
+    }
+    void paragraph(std::string_view text) { wrap({}, text, 0); }
+    void line(std::string label, std::string_view text) {
+        label = "    " + label;
+        label.resize(std::max(label.size() + 1, 4 + label_columns), ' ');
+        wrap(label, text, 4 + label_columns);
+    }
+    std::string take() { return std::move(out_); }
+
+private:
+    void wrap(std::string_view label, std::string_view text, std::size_t indent) {
+        std::string current(label);
+        bool has_word = false;
+        std::size_t at = 0;
+        while (at < text.size()) {
+            const std::size_t begin = std::min(text.find_first_not_of(" \n\t", at), text.size());
+            const std::size_t end = std::min(text.find_first_of(" \n\t", begin), text.size());
+            at = end;
+            std::string_view word = text.substr(begin, end - begin);
+            while (!word.empty()) {
+                if (has_word && columns_of(current) + 1 + columns_of(word) > columns_max) {
+                    finish(current);
+                    current.assign(indent, ' ');
+                    has_word = false;
+                }
+                if (has_word) current += ' ';
+                // A word wider than the sheet is cut.
+                const std::string_view part = fitting(word, columns_max - columns_of(current));
+                current += part;
+                word.remove_prefix(part.size());
+                has_word = true;
+            }
+        }
+        finish(current);
+    }
+
+    static std::string_view fitting(std::string_view word, std::size_t columns) {
+        std::size_t seen = 0;
+        for (std::size_t i = 0; i < word.size(); ++i) {
+            if ((word[i] & 0xC0) != 0x80 && ++seen > columns) return word.substr(0, i);
+        }
+        return word;
+    }
+
+    // Help texts may hold anything; a terminal must not obey them.
+    void finish(const std::string& text) {
+        for (const char c : text) out_ += static_cast<unsigned char>(c) < 0x20 || c == 0x7F ? '?' : c;
+        while (out_.ends_with(' ')) out_.pop_back();
+        out_ += '\n';
+    }
+
+    std::string out_;
+};
+
+std::string joined(const std::vector<std::string>& parts, std::string_view between, std::string_view otherwise) {
+    if (parts.empty()) return std::string(otherwise);
+    std::string out;
+    for (const std::string& part : parts) {
+        if (!out.empty()) out += between;
+        out += part;
+    }
+    return out;
+}
+
+std::string counted(std::uint64_t number, std::string_view one, std::string_view many) {
+    return std::to_string(number) + " " + std::string(number == 1 ? one : many);
+}
+
+std::string duration(std::int64_t ms) {
+    struct Unit {
+        std::int64_t ms;
+        const char* name;
+    };
+    static constexpr Unit units[] = {{3'600'000, "h"}, {60'000, "m"}, {1'000, "s"}};
+    for (const Unit& unit : units) {
+        if (ms >= unit.ms && ms % unit.ms == 0) return std::to_string(ms / unit.ms) + unit.name;
+    }
+    return std::to_string(ms) + "ms";
+}
+
+std::string size(std::uint64_t bytes) {
+    struct Unit {
+        std::uint64_t bytes;
+        const char* name;
+    };
+    static constexpr Unit units[] = {{1U << 30, "GiB"}, {1U << 20, "MiB"}, {1U << 10, "KiB"}};
+    for (const Unit& unit : units) {
+        if (bytes >= unit.bytes && bytes % unit.bytes == 0) return std::to_string(bytes / unit.bytes) + unit.name;
+    }
+    return counted(bytes, "byte", "bytes");
+}
+
+// --- preconditions in words ------------------------------------------------------------------
+
+std::string attribute_or_path(Attribute attribute, const std::vector<std::string>& path) {
+    switch (attribute) {
+        case Attribute::content:
+            return joined(path, ".", "");
+        case Attribute::id:
+            return "@id";
+        case Attribute::version:
+            return "@version";
+        case Attribute::author:
+            return "@author";
+        case Attribute::time:
+            return "@time";
+    }
+    return {};
+}
+
+std::string reference_text(const VariableRef& reference, const std::vector<std::string>& variables) {
+    const std::string path = attribute_or_path(reference.attribute, reference.path);
+    return "$" + variables[reference.variable] + (path.empty() ? "" : "." + path);
+}
+
+const char* op_text(CompareOp op) {
+    switch (op) {
+        case CompareOp::eq:
+            return "=";
+        case CompareOp::ne:
+            return "!=";
+        case CompareOp::lt:
+            return "<";
+        case CompareOp::lte:
+            return "<=";
+        case CompareOp::gt:
+            return ">";
+        case CompareOp::gte:
+            return ">=";
+        case CompareOp::in:
+        case CompareOp::has:
+        case CompareOp::matches:
+        case CompareOp::exists:
+            break;
+    }
+    return to_text(op);
+}
+
+std::string comparison_text(const Comparison& comparison, const std::vector<std::string>& variables) {
+    const std::string subject = attribute_or_path(comparison.attribute, comparison.path);
+    const std::string before = subject.empty() ? std::string() : subject + " ";
+    if (comparison.op == CompareOp::exists) {
+        return before + (comparison.operand.literal == Value(true) ? "is present" : "is absent");
+    }
+    const std::string operand = comparison.operand.reference.has_value()
+                                    ? reference_text(*comparison.operand.reference, variables)
+                                    : to_json(comparison.operand.literal);
+    return before + op_text(comparison.op) + " " + operand;
+}
+
+std::string filter_text(const Filter& filter, const std::vector<std::string>& variables) {
+    std::vector<std::string> parts;
+    for (const Comparison& comparison : filter) parts.push_back(comparison_text(comparison, variables));
+    return joined(parts, " and ", "");
+}
+
+std::string where_text(const Filter& filter, const std::vector<std::string>& variables) {
+    return filter.empty() ? std::string() : " where " + filter_text(filter, variables);
+}
+
+std::string term_text(const Term& term, const std::vector<std::string>& variables);
+
+std::string alternatives_text(const Term& term, const std::vector<std::string>& variables) {
+    std::vector<std::string> alternatives;
+    for (const std::vector<Term>& alternative : term.alternatives) {
+        std::vector<std::string> parts;
+        for (const Term& part : alternative) parts.push_back(term_text(part, variables));
+        alternatives.push_back("(" + joined(parts, " and ", "") + ")");
+    }
+    return joined(alternatives, " or ", "");
+}
+
+std::string term_words(const Term& term, const std::vector<std::string>& variables) {
+    const std::string where = where_text(term.where, variables);
+    const std::string is = filter_text(term.is, variables);
+    const std::string field = joined(term.field, ".", "");
+    const std::string named = term.variable.has_value() && !variables[*term.variable].empty()
+                                  ? " as " + variables[*term.variable]
+                                  : std::string();
+    switch (term.kind) {
+        case TermKind::each:
+            return "each " + term.region + named + where;
+        case TermKind::changed:
+            return "each new version in " + term.region + named + where;
+        case TermKind::none:
+            return "no " + term.region + where;
+        case TermKind::exists:
+            return "some " + term.region + where;
+        case TermKind::count:
+            return "the count of " + term.region + where + " is " + is;
+        case TermKind::sum:
+            return "the sum of " + field + " over " + term.region + where + " is " + is;
+        case TermKind::min:
+            return "the least " + field + " in " + term.region + where + " is " + is;
+        case TermKind::max:
+            return "the greatest " + field + " in " + term.region + where + " is " + is;
+        case TermKind::avg:
+            return "the average of " + field + " over " + term.region + where + " is " + is;
+        case TermKind::quiet:
+            return term.region + " has not changed for " + duration(term.duration_ms);
+        case TermKind::start:
+            return "the run has begun";
+        case TermKind::idle:
+            return "nothing else is queued, running or due";
+        case TermKind::after:
+            return duration(term.duration_ms) + " have passed since " +
+                   (variables.empty() ? "the run began" : "the newest bound entry was written");
+        case TermKind::every:
+            return duration(term.duration_ms) + " have passed once more since the run began";
+        case TermKind::any:
+            return "one of " + alternatives_text(term, variables);
+        case TermKind::negation:
+            return "not " + alternatives_text(term, variables);
+    }
+    return {};
+}
+
+std::string term_text(const Term& term, const std::vector<std::string>& variables) {
+    return term_words(term, variables) + (term.again_on_change ? ", again at each change" : "");
+}
+
+// --- regions ---------------------------------------------------------------------------------
+
+std::string field_text(const FieldSpec& field) {
+    std::string type = to_text(field.type);
+    if (field.type == FieldType::array && field.element != FieldType::any) {
+        type = "[" + std::string(to_text(field.element)) + "]";
+    }
+    if (!field.choices.empty()) type = joined(field.choices, " | ", "");
+    return field.name + ": " + type + (field.optional ? "?" : "");
+}
+
+std::string schema_text(const EntrySchema& schema) {
+    std::vector<std::string> parts;
+    if (schema.is_flat()) {
+        for (const FieldSpec& field : schema.fields()) parts.push_back(field_text(field));
+        return "{" + joined(parts, ", ", "") + "}";
+    }
+    const std::vector<std::string> names = schema.field_names();
+    if (names.empty()) return "any object";
+    return "as its JSON Schema says; fields " + joined(names, ", ", "");
+}
+
+std::string key_text(const RegionSpec& region) {
+    if (!region.key.empty()) return joined(region.key, ", ", "");
+    switch (region.policy) {
+        case PolicyKind::set_union:
+            return "the whole entry";
+        case PolicyKind::single_writer:
+        case PolicyKind::last_writer_wins:
+            return "none: the region holds one entry";
+        case PolicyKind::append_only:
+        case PolicyKind::cas:
+        case PolicyKind::counter:
+            break;
+    }
+    return "none";
+}
+
+std::string merge_text(const RegionSpec& region) {
+    std::vector<std::string> parts;
+    for (const auto& [field, law] : region.merge) {
+        const char* word = law == MergeLaw::min ? "min" : law == MergeLaw::max ? "max" : "union";
+        parts.push_back(field + " by " + word);
+    }
+    return joined(parts, ", ", "");
+}
+
+std::string writers_text(const CrewSpec& crew, const RegionSpec& region) {
+    std::vector<std::string> parts;
+    for (const SourceSpec& source : crew.sources) {
+        for (const auto& [name, ops] : source.may.write) {
+            if (name != region.name) continue;
+            std::vector<std::string> words;
+            for (const WriteOp op : ops) words.emplace_back(to_text(op));
+            parts.push_back(source.name + " (" + joined(words, ", ", "") + ")");
+        }
+    }
+    const auto is_seed = [&](const auto& seed) { return seed.first == region.name; };
+    const auto seeds = static_cast<std::uint64_t>(std::count_if(crew.seed.begin(), crew.seed.end(), is_seed));
+    if (seeds > 0) parts.push_back("the seed (" + counted(seeds, "entry", "entries") + ")");
+    return joined(parts, ", ", "no source");
+}
+
+std::string readers_text(const CrewSpec& crew, const RegionSpec& region) {
+    std::vector<std::string> parts;
+    for (const SourceSpec& source : crew.sources) {
+        if (source.may.may_read(region.name)) parts.push_back(source.name);
+    }
+    return joined(parts, ", ", "no source");
+}
+
+std::string conflicts_text(const RegionSpec& region) {
+    switch (region.policy) {
+        case PolicyKind::append_only:
+            return "none: the entries of both writers stay, in log order";
+        case PolicyKind::set_union:
+            return "none: equal keys become one entry with both authors; a remove takes away only adds that its author"
+                   " had seen";
+        case PolicyKind::single_writer:
+            return "none between sources, since only " + region.owner +
+                   " may put; a put over a version newer than its snapshot is refused with the current value";
+        case PolicyKind::cas:
+            return "the second writer is refused with the current value, and tries again on a new snapshot";
+        case PolicyKind::last_writer_wins:
+            return "the later put stands; the overwritten version stays in history only";
+        case PolicyKind::counter:
+            return "none: increments add up; one that leaves 64 bits is refused";
+    }
+    return {};
+}
+
+void describe_region(Sheet& sheet, const CrewSpec& crew, const RegionSpec& region) {
+    sheet.heading("Region " + region.name + " (" + to_text(region.policy) + ")");
+    if (!region.help.empty()) sheet.line("help", region.help);
+    sheet.line("entry", schema_text(region.schema));
+    if (region.policy != PolicyKind::append_only && region.policy != PolicyKind::counter) {
+        sheet.line("key", key_text(region));
+    }
+    if (!region.merge.empty()) sheet.line("merged", merge_text(region));
+    sheet.line("writers", writers_text(crew, region));
+    sheet.line("readers", readers_text(crew, region));
+    sheet.line("conflicts", conflicts_text(region));
+    sheet.line("visible", "to every activation that starts after the commit; never to one that is running");
+}
+
+// --- sources ---------------------------------------------------------------------------------
+
+std::string wake_mode_text(const SourceSpec& source) {
+    switch (source.wake) {
+        case WakeMode::each:
+            return source.when.variables.empty() ? "each time all of this comes to hold" : "for each match of";
+        case WakeMode::once:
+            return "once in a run, for the first match of";
+        case WakeMode::batch:
+            return "for up to " + counted(source.batch_max, "match", "matches") + " at a time, gathered for " +
+                   duration(source.batch_within_ms) + ", of";
+    }
+    return {};
+}
+
+std::string view_text(const SourceSpec& source) {
+    std::vector<std::string> parts;
+    for (const ViewPart& part : source.view) {
+        parts.push_back(part.region + where_text(part.where, source.when.variables) + " (newest " +
+                        std::to_string(part.last) + ")");
+    }
+    if (!source.view_declared) {
+        for (const std::string& region : source.may.read) {
+            parts.push_back(region + " (newest " + std::to_string(limits::view_entries_default) + ")");
+        }
+    }
+    return joined(parts, ", ", "its match only");
+}
+
+std::string writes_text(const SourceSpec& source) {
+    std::vector<std::string> parts;
+    for (const auto& [region, ops] : source.may.write) {
+        std::vector<std::string> words;
+        for (const WriteOp op : ops) words.emplace_back(to_text(op));
+        parts.push_back(region + " (" + joined(words, ", ", "") + ")");
+    }
+    return joined(parts, ", ", "nothing");
+}
+
+std::string limits_text(const SourceSpec& source) {
+    const SourceLimits& limits = source.limits;
+    std::vector<std::string> parts;
+    if (source.kind != SourceKind::rule) {
+        parts.push_back("timeout " + duration(limits.timeout_ms));
+        parts.push_back(counted(limits.attempts, "attempt", "attempts"));
+        parts.push_back(counted(limits.conflicts, "conflict", "conflicts"));
+        parts.push_back("backoff " + duration(limits.backoff_ms));
+        parts.push_back("output " + size(limits.output_bytes));
+        if (limits.memory_bytes > 0) parts.push_back("memory " + size(limits.memory_bytes));
+    }
+    if (limits.concurrency > 0) parts.push_back(std::to_string(limits.concurrency) + " at a time");
+    if (limits.activations > 0) parts.push_back(counted(limits.activations, "activation", "activations"));
+    if (limits.wall_ms > 0) parts.push_back(duration(limits.wall_ms) + " of running time");
+    if (!source.exclusive.empty()) parts.push_back("never beside another source of group " + source.exclusive);
+    return joined(parts, ", ", "none of its own");
+}
+
+std::string stale_text(OnStale on_stale) {
+    switch (on_stale) {
+        case OnStale::discard:
+            return "nothing is written when an entry that woke it has changed meanwhile";
+        case OnStale::strict:
+            return "nothing is written when its precondition holds no longer";
+        case OnStale::commit:
+            return "its writes are committed whatever has changed meanwhile";
+    }
+    return {};
+}
+
+std::string rule_text(const SourceSpec& source) {
+    std::vector<std::string> parts;
+    for (const RuleWrite& write : source.then) {
+        std::string part = std::string(to_text(write.op)) + " ";
+        part += write.target.has_value() ? "$" + source.when.variables[*write.target] + " in " + write.region
+                                         : write.region;
+        if (write.op == WriteOp::increment) part += " by " + std::to_string(write.by);
+        parts.push_back(std::move(part));
+    }
+    return joined(parts, "; ", "nothing");
+}
+
+void describe_source(Sheet& sheet, const SourceSpec& source) {
+    sheet.heading("Source " + source.name + " (" + to_text(source.kind) + ")");
+    if (!source.help.empty()) sheet.line("help", source.help);
+    if (source.kind == SourceKind::process) sheet.line("runs", joined(source.command, " ", ""));
+    if (source.kind == SourceKind::rule) sheet.line("does", rule_text(source));
+    sheet.line("wakes", wake_mode_text(source));
+    for (const Term& term : source.when.terms) sheet.line("", "- " + term_text(term, source.when.variables));
+    if (source.kind != SourceKind::rule) sheet.line("sees", view_text(source));
+    sheet.line("writes", writes_text(source));
+    sheet.line("stale", stale_text(source.on_stale));
+    if (source.priority_field.has_value()) {
+        sheet.line("priority", reference_text(*source.priority_field, source.when.variables));
+    } else if (source.priority != 0) {
+        sheet.line("priority", to_json(Value::number(source.priority)));
+    }
+    sheet.line("limits", limits_text(source));
+    if (source.kind != SourceKind::rule) {
+        sheet.line("after a crash", source.on_crash == OnCrash::retry ? "an attempt that was running is made again"
+                                                                      : "an attempt that was running is skipped");
+    }
+}
+
+// --- the run ---------------------------------------------------------------------------------
+
+void describe_stop(Sheet& sheet, const CrewSpec& crew) {
+    const StopSpec& stop = crew.stop;
+    sheet.heading("The run stops");
+    if (stop.goal.has_value()) {
+        sheet.line("goal", "when all of this holds");
+        for (const Term& term : stop.goal->terms) sheet.line("", "- " + term_text(term, stop.goal->variables));
+    }
+    sheet.line("quiescence", "when nothing is queued, running or due");
+    if (stop.activations > 0) sheet.line("budget", "after " + counted(stop.activations, "activation", "activations"));
+    if (stop.wall_ms > 0) sheet.line("deadline", "after " + duration(stop.wall_ms));
+    if (stop.cycle.enabled) {
+        sheet.line("cycle", std::string(stop.cycle.on_cycle == OnCycle::stop ? "when" : "pauses when") +
+                                " sources wake each other without news (window " + std::to_string(stop.cycle.window) +
+                                ", similarity " + to_json(Value::number(stop.cycle.similarity)) + ")");
+    } else {
+        sheet.line("cycle", "never for a cycle: the detector is off");
+    }
+    sheet.line("grace", "what runs then may finish and commit within " + duration(stop.grace_ms));
+}
+
+std::string durability_text(Durability durability) {
+    switch (durability) {
+        case Durability::sync:
+            return "A commit is acknowledged when it is on disk: a crash loses nothing that anyone was told of.";
+        case Durability::async:
+            return "A commit is acknowledged at once and on disk within " + duration(limits::async_sync_interval_ms) +
+                   ": a crash may lose the newest.";
+        case Durability::memory:
+            return "Commits are kept in memory only: the board ends with the process.";
+    }
+    return {};
+}
+
+}  // namespace
+
+std::string describe_consistency(const CrewSpec& crew) {
+    Sheet sheet;
+    const auto is_declared = [](const RegionSpec& region) { return !region.scratch; };
+    const auto regions =
+        static_cast<std::uint64_t>(std::count_if(crew.regions.begin(), crew.regions.end(), is_declared));
+    sheet.heading("Crew " + crew.name + ": " + counted(regions, "region", "regions") + ", " +
+                  counted(crew.sources.size(), "source", "sources") + ", durability " + to_text(crew.durability) +
+                  ", agenda by " + to_text(crew.strategy) + ", " + std::to_string(crew.concurrency) + " at a time");
+    if (!crew.help.empty()) sheet.paragraph(crew.help);
+    sheet.heading(
+        "The board has one total order of commits. A source reads one snapshot, however long it runs, and"
+        " all that it writes is one commit: one refused write refuses the commit, with every refusal listed. " +
+        durability_text(crew.durability));
+    for (const RegionSpec& region : crew.regions) {
+        if (is_declared(region)) describe_region(sheet, crew, region);
+    }
+    for (const SourceSpec& source : crew.sources) describe_source(sheet, source);
+    describe_stop(sheet, crew);
+    return sheet.take();
+}
+
+}  // namespace stele

@@ -1,0 +1,430 @@
+#include <algorithm>
+#include <initializer_list>
+#include <type_traits>
+
+#include "board/hash.hpp"
+#include "board/region_policy.hpp"
+#include "runtime/crew_draft.hpp"
+
+namespace stele {
+namespace {
+
+constexpr std::uint64_t count_max = 1'000'000'000;
+constexpr std::uint64_t concurrency_max = 10'000;
+constexpr WriteOp all_ops[] = {WriteOp::insert,  WriteOp::add,     WriteOp::remove,   WriteOp::put,
+                               WriteOp::replace, WriteOp::retract, WriteOp::increment};
+
+std::string hash_of(const YamlNode& node) {
+    const Digest256 digest = Sha256().update(to_json(plain_value(node))).finish();
+    constexpr std::size_t bytes_kept = 8;
+    return to_hex(std::string_view(reinterpret_cast<const char*>(digest.data()), bytes_kept));
+}
+
+class SourceReader {
+public:
+    SourceReader(CrewDraft& draft, const YamlMember& member)
+        : draft_(draft),
+          problems_(draft.problems),
+          member_(member),
+          map_(member.value, "source " + in_quotes(member.key), draft.problems, member.place) {
+        reader_.name = map_.what();
+        reader_.source = &spec_;
+        spec_.name = member.key;
+        spec_.place = member.place;
+    }
+
+    SourceSpec read();
+
+private:
+    void read_kind();
+    void read_grants();
+    void read_read_grants(const YamlNode& node);
+    void read_write_grants(const YamlNode& node);
+    std::vector<WriteOp> read_ops(const RegionSpec& region, const YamlNode& node);
+    void read_op(const RegionSpec& region, const YamlNode& node, std::vector<WriteOp>& ops);
+    void read_wake();
+    void read_view();
+    void read_view_part(const YamlNode& node);
+    void read_limits();
+    void read_priority();
+    void read_habits();
+    void read_process();
+    void read_command(const YamlNode& node);
+    void read_environment(const YamlNode& node);
+    void read_passed_environment(const YamlNode& node);
+    void refuse_keys(std::initializer_list<std::string_view> keys, std::string_view why);
+    std::optional<std::string> read_argument(const YamlNode& node, std::string_view what);
+
+    CrewDraft& draft_;
+    CrewProblems& problems_;
+    const YamlMember& member_;
+    MapReader map_;
+    SourceSpec spec_;
+    Reader reader_;
+    Scope scope_;
+    bool kind_known_ = false;
+};
+
+// Grants come first, since everything that follows is held against them.
+SourceSpec SourceReader::read() {
+    check_name(member_.key, member_.place, "a source", problems_);
+    read_kind();
+    if (const YamlNode* help = map_.optional("help")) {
+        spec_.help = read_text(*help, map_.part("help"), problems_).value_or("");
+    }
+    read_grants();
+    if (const YamlNode* when = map_.required("when")) {
+        spec_.when = read_condition(draft_, reader_, *when, scope_);
+    } else {
+        scope_.is_incomplete = true;
+    }
+    read_wake();
+    read_view();
+    read_limits();
+    read_priority();
+    read_habits();
+    read_process();
+    if (kind_known_ && spec_.kind == SourceKind::process) {
+        refuse_keys({"then"}, "is a process, whose output is what it writes");
+    } else if (const YamlNode* then = kind_known_ ? map_.required("then") : map_.optional("then")) {
+        spec_.then = read_rule(draft_, reader_, scope_, *then);
+    }
+    map_.finish();
+    spec_.configuration_hash = hash_of(member_.value);
+    return std::move(spec_);
+}
+
+void SourceReader::read_kind() {
+    const YamlNode* kind = map_.required("kind");
+    if (kind == nullptr) return;
+    const std::optional<std::size_t> index = read_word(*kind, map_.part("kind"), {"process", "rule"}, problems_);
+    kind_known_ = index.has_value();
+    if (index.has_value()) spec_.kind = *index == 0 ? SourceKind::process : SourceKind::rule;
+}
+
+void SourceReader::read_grants() {
+    const YamlNode* may = map_.optional("may");
+    if (may == nullptr) return;
+    const std::size_t errors_before = problems_.error_count();
+    MapReader map(*may, map_.part("may"), problems_);
+    if (const YamlNode* read = map.optional("read")) read_read_grants(*read);
+    reader_.reads_known = problems_.error_count() == errors_before;
+    const std::size_t errors_between = problems_.error_count();
+    if (const YamlNode* write = map.optional("write")) read_write_grants(*write);
+    reader_.writes_known = problems_.error_count() == errors_between && may->is_map();
+    map.finish();
+}
+
+void SourceReader::read_read_grants(const YamlNode& node) {
+    const std::string what = "may.read of " + map_.what();
+    const std::vector<YamlNode>* items = read_list(node, what, problems_);
+    if (items == nullptr) return;
+    for (const YamlNode& item : *items) {
+        const std::optional<std::string> name = read_text(item, what, problems_);
+        if (!name.has_value()) continue;
+        if (*name == scratch_name) {
+            problems_.error(item.place, "\"scratch\" is every source's own and needs no grant; leave it out");
+        } else if (spec_.may.may_read(*name)) {
+            problems_.error(item.place, what + ": " + in_quotes(*name) + " is named twice");
+        } else if (draft_.resolve_region(*name, item.place) != nullptr) {
+            spec_.may.read.push_back(*name);
+        }
+    }
+}
+
+void SourceReader::read_write_grants(const YamlNode& node) {
+    if (!node.is_map()) {
+        problems_.error(node.place, unexpected("may.write of " + map_.what(), "a map from region to operations", node));
+        return;
+    }
+    for (const YamlMember& member : node.members) {
+        if (member.key == scratch_name) {
+            problems_.error(member.place, "\"scratch\" is every source's own and needs no grant; leave it out");
+            continue;
+        }
+        const RegionSpec* region = draft_.resolve_region(member.key, member.place);
+        if (region == nullptr) continue;
+        std::vector<WriteOp> ops = read_ops(*region, member.value);
+        if (!ops.empty()) spec_.may.write.emplace_back(member.key, std::move(ops));
+    }
+}
+
+std::vector<WriteOp> SourceReader::read_ops(const RegionSpec& region, const YamlNode& node) {
+    std::vector<WriteOp> ops;
+    const std::string what = "may.write." + region.name + " of " + map_.what();
+    const std::vector<YamlNode>* items = read_list(node, what, problems_);
+    if (items == nullptr) return ops;
+    if (items->empty()) problems_.error(node.place, what + ": expected at least one operation, found an empty list");
+    for (const YamlNode& item : *items) read_op(region, item, ops);
+    return ops;
+}
+
+void SourceReader::read_op(const RegionSpec& region, const YamlNode& node, std::vector<WriteOp>& ops) {
+    const bool policy_known = draft_.policy_known(region);
+    std::vector<WriteOp> allowed = operations_of(region.policy);
+    if (!policy_known) allowed.assign(std::begin(all_ops), std::end(all_ops));
+    std::vector<std::string> words;
+    for (const WriteOp op : allowed) words.emplace_back(to_text(op));
+    const std::string policy = policy_known ? ", which is " + std::string(to_text(region.policy)) : std::string();
+    const std::string what = "an operation on region " + in_quotes(region.name) + policy;
+    const std::optional<std::size_t> index = read_word(node, what, words, problems_);
+    if (!index.has_value()) return;
+    const WriteOp op = allowed[*index];
+    if (std::find(ops.begin(), ops.end(), op) != ops.end()) {
+        problems_.error(node.place, "may.write." + region.name + " of " + map_.what() + ": " + in_quotes(node.text) +
+                                        " is named twice");
+        return;
+    }
+    const bool has_owner = policy_known && region.policy == PolicyKind::single_writer && !region.owner.empty();
+    if (has_owner && op != WriteOp::retract && region.owner != spec_.name) {
+        problems_.error(node.place, map_.what() + " may not " + to_text(op) + " in region " + in_quotes(region.name) +
+                                        ", which is single_writer and owned by source " + in_quotes(region.owner));
+        return;
+    }
+    ops.push_back(op);
+}
+
+void SourceReader::read_wake() {
+    const YamlMember* wake = map_.optional_member("wake");
+    const YamlMember* batch = map_.optional_member("batch");
+    std::optional<std::size_t> mode;
+    if (wake != nullptr) mode = read_word(wake->value, map_.part("wake"), {"each", "once", "batch"}, problems_);
+    if (mode.has_value()) spec_.wake = static_cast<WakeMode>(*mode);
+    if (batch == nullptr) return;
+    if (mode.has_value() && spec_.wake != WakeMode::batch) {
+        problems_.error(batch->place, map_.what() + " has \"wake: " + to_text(spec_.wake) +
+                                          "\"; \"batch\" goes with \"wake: batch\"");
+    }
+    spec_.wake = WakeMode::batch;
+    MapReader map(batch->value, map_.part("batch"), problems_);
+    if (const YamlNode* max = map.optional("max")) {
+        const auto count = read_count(*max, map.part("max"), {.min = 1, .max = 100'000}, problems_);
+        if (count.has_value()) spec_.batch_max = static_cast<std::uint32_t>(*count);
+    }
+    if (const YamlNode* within = map.optional("within")) {
+        const auto duration = read_duration(*within, map.part("within"), 0, problems_);
+        if (duration.has_value()) spec_.batch_within_ms = *duration;
+    }
+    map.finish();
+}
+
+void SourceReader::read_view() {
+    if (kind_known_ && spec_.kind == SourceKind::rule) return;
+    const YamlNode* view = map_.optional("view");
+    if (view == nullptr) return;
+    const std::vector<YamlNode>* items = read_list(*view, map_.part("view"), problems_);
+    spec_.view_declared = true;
+    if (items == nullptr) return;
+    for (const YamlNode& item : *items) read_view_part(item);
+}
+
+void SourceReader::read_view_part(const YamlNode& node) {
+    ViewPart part;
+    const auto take_region = [&](const YamlNode& name_node) -> const RegionSpec* {
+        const std::optional<std::string> name = read_text(name_node, map_.part("view"), problems_);
+        if (!name.has_value()) return nullptr;
+        const auto is_same = [&](const ViewPart& known) { return known.region == *name; };
+        if (std::any_of(spec_.view.begin(), spec_.view.end(), is_same)) {
+            problems_.error(name_node.place, map_.part("view") + ": region " + in_quotes(*name) + " is named twice");
+        }
+        part.region = *name;
+        if (*name != scratch_name) return resolve_readable(draft_, reader_, *name, name_node.place);
+        problems_.error(name_node.place, "\"scratch\" is always in the view of its source; leave it out");
+        return nullptr;
+    };
+    if (node.is_map()) {
+        MapReader map(node, "a part of " + map_.part("view"), problems_);
+        const YamlNode* name = map.required("region");
+        const RegionSpec* region = name == nullptr ? nullptr : take_region(*name);
+        if (const YamlNode* where = map.optional("where")) {
+            part.where = read_filter(draft_, scope_, region, *where, map.part("where"));
+        }
+        if (const YamlNode* last = map.optional("last")) {
+            const auto count = read_count(*last, map.part("last"), {.min = 1, .max = count_max}, problems_);
+            if (count.has_value()) part.last = *count;
+        }
+        map.finish();
+    } else if (node.is_scalar()) {
+        take_region(node);
+    } else {
+        problems_.error(node.place,
+                        unexpected("a part of " + map_.part("view"), "a region or a map with \"region\"", node));
+    }
+    spec_.view.push_back(std::move(part));
+}
+
+void SourceReader::read_limits() {
+    const YamlNode* node = map_.optional("limits");
+    if (node == nullptr) return;
+    SourceLimits& limits = spec_.limits;
+    MapReader map(*node, map_.part("limits"), problems_);
+    const auto count = [&](std::string_view key, CountRange range, auto& target) {
+        const YamlNode* value = map.optional(key);
+        if (value == nullptr) return;
+        const std::optional<std::uint64_t> read = read_count(*value, map.part(key), range, problems_);
+        if (read.has_value()) target = static_cast<std::remove_reference_t<decltype(target)>>(*read);
+    };
+    const auto duration = [&](std::string_view key, std::int64_t min_ms, std::int64_t& target) {
+        const YamlNode* value = map.optional(key);
+        if (value == nullptr) return;
+        target = read_duration(*value, map.part(key), min_ms, problems_).value_or(target);
+    };
+    const auto size = [&](std::string_view key, auto& target) {
+        const YamlNode* value = map.optional(key);
+        if (value != nullptr) target = read_size(*value, map.part(key), problems_).value_or(target);
+    };
+    count("attempts", {.min = 1, .max = 1'000}, limits.attempts);
+    count("conflicts", {.min = 1, .max = 100'000}, limits.conflicts);
+    duration("backoff", 0, limits.backoff_ms);
+    count("concurrency", {.min = 1, .max = concurrency_max}, limits.concurrency);
+    count("activations", {.min = 1, .max = count_max}, limits.activations);
+    duration("wall", 1, limits.wall_ms);
+    duration("timeout", 1, limits.timeout_ms);
+    size("output", limits.output_bytes);
+    size("memory", limits.memory_bytes);
+    if (kind_known_ && spec_.kind == SourceKind::rule) {
+        for (const std::string_view key : {"timeout", "output", "memory"}) {
+            const YamlMember* member = node->find(key);
+            if (member == nullptr) continue;
+            problems_.error(member->place,
+                            map_.what() + " is a rule, which runs no process; leave out " + in_quotes(key));
+        }
+    }
+    map.finish();
+}
+
+void SourceReader::read_priority() {
+    const YamlNode* priority = map_.optional("priority");
+    if (priority == nullptr) return;
+    if (!is_reference(*priority)) {
+        spec_.priority = read_number(*priority, map_.part("priority"), problems_).value_or(0);
+        return;
+    }
+    spec_.priority_field = read_reference(draft_, scope_, *priority);
+    if (!spec_.priority_field.has_value()) return;
+    const TypeFact fact = type_of_reference(scope_, *spec_.priority_field);
+    if (may_be_number(fact.type)) return;
+    problems_.error(priority->place, map_.part("priority") + ": " + in_quotes(priority->text) + " is " +
+                                         with_article(fact.type) + "; a rating is a number");
+}
+
+void SourceReader::read_habits() {
+    if (const YamlNode* node = map_.optional("on_stale")) {
+        const auto index = read_word(*node, map_.part("on_stale"), {"discard", "strict", "commit"}, problems_);
+        spec_.on_stale = static_cast<OnStale>(index.value_or(0));
+    }
+    if (const YamlNode* node = map_.optional("on_crash")) {
+        const auto index = read_word(*node, map_.part("on_crash"), {"retry", "skip"}, problems_);
+        spec_.on_crash = static_cast<OnCrash>(index.value_or(0));
+    }
+    if (const YamlNode* node = map_.optional("exclusive")) {
+        const std::optional<std::string> group = read_text(*node, map_.part("exclusive"), problems_);
+        if (group.has_value()) {
+            check_name(*group, node->place, "an exclusive group", problems_);
+            spec_.exclusive = *group;
+        }
+    }
+    RegionSpec scratch = scratch_region(spec_.name);
+    if (const YamlNode* node = map_.optional("scratch")) {
+        scratch.durable_scratch = read_word(*node, map_.part("scratch"), {"durable"}, problems_).has_value();
+    }
+    draft_.scratch_regions.push_back(std::move(scratch));
+}
+
+void SourceReader::refuse_keys(std::initializer_list<std::string_view> keys, std::string_view why) {
+    for (const std::string_view key : keys) {
+        const YamlMember* member = member_.value.find(key);
+        if (member == nullptr) continue;
+        (void)map_.optional(key);
+        problems_.error(member->place, map_.what() + " " + std::string(why) + "; leave out " + in_quotes(key));
+    }
+}
+
+void SourceReader::read_process() {
+    if (kind_known_ && spec_.kind == SourceKind::rule) {
+        refuse_keys({"command", "env", "pass_env", "view"}, "is a rule, which runs no process");
+        return;
+    }
+    if (const YamlNode* command = kind_known_ ? map_.required("command") : map_.optional("command")) {
+        read_command(*command);
+    }
+    if (const YamlNode* environment = map_.optional("env")) read_environment(*environment);
+    if (const YamlNode* passed = map_.optional("pass_env")) read_passed_environment(*passed);
+    if (kind_known_ && spec_.may.write.empty() && reader_.writes_known) {
+        problems_.warn(member_.place, map_.what() + " has no may.write, so nothing it outputs can reach the board");
+    }
+}
+
+std::optional<std::string> SourceReader::read_argument(const YamlNode& node, std::string_view what) {
+    const std::optional<std::string> text = read_text(node, what, problems_);
+    if (!text.has_value()) return std::nullopt;
+    std::optional<std::string> filled = substituted_text(draft_, *text, node.place);
+    if (!filled.has_value()) return std::nullopt;
+    if (filled->find('\0') != std::string::npos) {
+        problems_.error(node.place, std::string(what) + ": a process cannot be given a text with a NUL byte");
+        return std::nullopt;
+    }
+    return filled;
+}
+
+void SourceReader::read_command(const YamlNode& node) {
+    const std::string what = map_.part("command");
+    const std::vector<YamlNode>* items = read_list(node, what, problems_);
+    if (items == nullptr) return;
+    if (items->empty() || (items->front().is_scalar() && items->front().text.empty())) {
+        problems_.error(node.place, what + ": the program to run is missing");
+    }
+    for (const YamlNode& item : *items) {
+        std::optional<std::string> argument = read_argument(item, what);
+        if (argument.has_value()) spec_.command.push_back(std::move(*argument));
+    }
+}
+
+void SourceReader::read_environment(const YamlNode& node) {
+    const std::string what = map_.part("env");
+    if (!node.is_map()) {
+        problems_.error(node.place, unexpected(what, "a map from name to value", node));
+        return;
+    }
+    for (const YamlMember& member : node.members) {
+        if (!is_identifier(member.key)) {
+            problems_.error(member.place, in_quotes(member.key) + " cannot be the name of an environment variable");
+        }
+        std::optional<std::string> value = read_argument(member.value, member.key + " in " + what);
+        if (value.has_value()) spec_.environment.emplace_back(member.key, std::move(*value));
+    }
+}
+
+void SourceReader::read_passed_environment(const YamlNode& node) {
+    const std::string what = map_.part("pass_env");
+    const std::vector<YamlNode>* items = read_list(node, what, problems_);
+    if (items == nullptr) return;
+    for (const YamlNode& item : *items) {
+        const std::optional<std::string> name = read_text(item, what, problems_);
+        if (!name.has_value()) continue;
+        const auto is_set = [&](const auto& variable) { return variable.first == *name; };
+        if (!is_identifier(*name)) {
+            problems_.error(item.place, in_quotes(*name) + " cannot be the name of an environment variable");
+        } else if (std::any_of(spec_.environment.begin(), spec_.environment.end(), is_set)) {
+            problems_.error(item.place, what + ": " + in_quotes(*name) + " is already set in \"env\"");
+        } else {
+            spec_.pass_environment.push_back(*name);
+        }
+    }
+}
+
+}  // namespace
+
+void read_sources(CrewDraft& draft, const YamlNode* node) {
+    if (node == nullptr || !node->is_map()) {
+        if (node != nullptr)
+            draft.problems.error(node->place, unexpected("sources", "a map from name to source", *node));
+        return;
+    }
+    if (node->members.empty()) draft.problems.error(node->place, "sources: a crew needs at least one source");
+    for (const YamlMember& member : node->members) {
+        draft.crew.sources.push_back(SourceReader(draft, member).read());
+    }
+}
+
+}  // namespace stele

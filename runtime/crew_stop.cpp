@@ -1,0 +1,75 @@
+#include "runtime/crew_draft.hpp"
+
+namespace stele {
+namespace {
+
+constexpr std::uint64_t activations_max = 1'000'000'000;
+constexpr std::uint64_t window_max = 100'000;
+
+void read_goal(CrewDraft& draft, const YamlNode& node) {
+    Reader reader;
+    reader.name = "the goal";
+    Scope scope;
+    draft.crew.stop.goal = read_condition(draft, reader, node, scope);
+}
+
+void read_limits(CrewDraft& draft, const YamlNode& node) {
+    StopSpec& stop = draft.crew.stop;
+    MapReader map(node, "limits of stop", draft.problems);
+    if (const YamlNode* activations = map.optional("activations")) {
+        stop.activations =
+            read_count(*activations, map.part("activations"), {.min = 1, .max = activations_max}, draft.problems)
+                .value_or(0);
+    }
+    if (const YamlNode* wall = map.optional("wall")) {
+        stop.wall_ms = read_duration(*wall, map.part("wall"), 1, draft.problems).value_or(0);
+    }
+    map.finish();
+}
+
+void read_cycle(CrewDraft& draft, const YamlNode& node) {
+    CycleSpec& cycle = draft.crew.stop.cycle;
+    if (node.is_scalar() && node.text == "off") {
+        cycle.enabled = false;
+        return;
+    }
+    if (!node.is_map()) {
+        draft.problems.error(node.place, unexpected("cycle of stop", "a map, or off", node));
+        return;
+    }
+    MapReader map(node, "cycle of stop", draft.problems);
+    if (const YamlNode* window = map.optional("window")) {
+        const auto count = read_count(*window, map.part("window"), {.min = 2, .max = window_max}, draft.problems);
+        if (count.has_value()) cycle.window = static_cast<std::uint32_t>(*count);
+    }
+    if (const YamlNode* similarity = map.optional("similarity")) {
+        const std::optional<double> number = read_number(*similarity, map.part("similarity"), draft.problems);
+        if (number.has_value() && (*number <= 0 || *number > 1)) {
+            draft.problems.error(similarity->place,
+                                 unexpected(map.part("similarity"), "a number above 0 and up to 1", *similarity));
+        }
+        cycle.similarity = number.value_or(cycle.similarity);
+    }
+    if (const YamlNode* on_cycle = map.optional("on_cycle")) {
+        const auto index = read_word(*on_cycle, map.part("on_cycle"), {"stop", "pause"}, draft.problems);
+        cycle.on_cycle = index.value_or(0) == 0 ? OnCycle::stop : OnCycle::pause;
+    }
+    map.finish();
+}
+
+}  // namespace
+
+void read_stop(CrewDraft& draft, const YamlNode* node) {
+    if (node == nullptr) return;
+    MapReader map(*node, "stop", draft.problems);
+    if (const YamlNode* goal = map.optional("goal")) read_goal(draft, *goal);
+    if (const YamlNode* limits = map.optional("limits")) read_limits(draft, *limits);
+    if (const YamlNode* grace = map.optional("grace")) {
+        const auto duration = read_duration(*grace, map.part("grace"), 0, draft.problems);
+        if (duration.has_value()) draft.crew.stop.grace_ms = *duration;
+    }
+    if (const YamlNode* cycle = map.optional("cycle")) read_cycle(draft, *cycle);
+    map.finish();
+}
+
+}  // namespace stele

@@ -1,0 +1,152 @@
+// The command line: which words there are, and what each is for.
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <iostream>
+
+#include "runtime/commands.hpp"
+
+namespace {
+
+using namespace stele;
+
+void add_common(CLI::App& command, CommonOptions& options, bool with_board) {
+    command.add_option("--data", options.data, "data directory")->envname("STELE_DATA")->capture_default_str();
+    if (with_board) command.add_option("--board", options.board, "board to use; without it the newest one");
+    command.add_flag("--json", options.json, "print JSON lines (docs/output.md)");
+    command.add_option_function<std::string>(
+               "--color",
+               [&options](const std::string& text) {
+                   const std::optional<ColorChoice> choice = color_choice_from(text);
+                   if (!choice) throw CLI::ValidationError("--color", "takes auto, always or never, not \"" + text + "\"");
+                   options.color = *choice;
+               },
+               "auto, always or never")
+        ->default_str("auto");
+}
+
+void add_example(CLI::App& command, const std::string& example) { command.footer("Example:\n  " + example); }
+
+int run(int argc, char** argv) {
+    CLI::App app{"Stele: a blackboard for crews of agents. Declare regions, sources and preconditions in one YAML\n"
+                 "file; every write is in one log that can be replayed and questioned."};
+    app.require_subcommand(1);
+    app.set_version_flag("--version", std::string("stele ") + STELE_VERSION);
+    app.footer("Start with:\n  stele run configs/repo_review.yaml --input repo=.\n"
+               "Exit codes: docs/cli.md. `stele COMMAND --help` shows each command with an example.");
+    app.get_formatter()->column_width(34);
+
+    ExitCode code = ExitCode::done;
+
+    RunOptions run_options;
+    CLI::App* run_command = app.add_subcommand("run", "run a crew on a new board");
+    run_command->add_option("crew", run_options.crew_file, "crew file")->required();
+    run_command->add_option("--input", run_options.inputs, "NAME=VALUE for an input of the crew; repeatable");
+    run_command->add_flag("--continue", run_options.go_on, "run on a board that exists already");
+    run_command->add_flag("--quiet", run_options.quiet, "print only the last lines");
+    add_common(*run_command, run_options.common, true);
+    add_example(*run_command, "stele run configs/repo_review.yaml --input repo=/path/to/repository");
+    run_command->callback([&] {
+        run_options.verb = RunRequest::Verb::run;
+        code = command_run(run_options);
+    });
+
+    RunOptions resume_options;
+    CLI::App* resume_command = app.add_subcommand("resume", "go on with a run that stopped or whose process died");
+    resume_command->add_option("--crew", resume_options.crew_file, "go on with this crew instead of the logged one");
+    resume_command->add_option("--input", resume_options.inputs, "NAME=VALUE, with --crew");
+    resume_command->add_flag("--quiet", resume_options.quiet, "print only the last lines");
+    add_common(*resume_command, resume_options.common, true);
+    add_example(*resume_command, "stele resume --board repo_review");
+    resume_command->callback([&] {
+        resume_options.verb = RunRequest::Verb::resume;
+        code = command_run(resume_options);
+    });
+
+    RunOptions retry_options;
+    CLI::App* retry_command = app.add_subcommand("retry", "try dead activations again, and go on with the run");
+    retry_command->add_option("--activation", retry_options.activation, "only this one; without it all of them");
+    retry_command->add_flag("--quiet", retry_options.quiet, "print only the last lines");
+    add_common(*retry_command, retry_options.common, true);
+    add_example(*retry_command, "stele retry --board repo_review");
+    retry_command->callback([&] {
+        retry_options.verb = RunRequest::Verb::retry;
+        code = command_run(retry_options);
+    });
+
+    CheckOptions check_options;
+    CLI::App* check_command = app.add_subcommand("check", "check a crew file and print what it promises; starts nothing");
+    check_command->add_option("crew", check_options.crew_file, "crew file")->required();
+    check_command->add_option("--input", check_options.inputs, "NAME=VALUE for an input of the crew; repeatable");
+    add_common(*check_command, check_options.common, false);
+    add_example(*check_command, "stele check configs/repo_review.yaml");
+    check_command->callback([&] { code = command_check(check_options); });
+
+    LogOptions log_options;
+    CLI::App* log_command = app.add_subcommand("log", "print the records of a board's log");
+    log_command->add_flag("--long", log_options.long_form, "with contents and refusals in full");
+    log_command->add_option("--from", log_options.from, "first position")->capture_default_str();
+    log_command->add_option("--last", log_options.last, "only the last N records");
+    add_common(*log_command, log_options.common, true);
+    add_example(*log_command, "stele log --board repo_review --last 20");
+    log_command->callback([&] { code = command_log(log_options); });
+
+    ShowOptions show_options;
+    CLI::App* show_command = app.add_subcommand("show", "show a board, a region or an entry, now or as it was");
+    show_command->add_option("entry", show_options.entry, "REGION/NUMBER");
+    show_command->add_option("--region", show_options.region, "only this region, with its entries");
+    show_command->add_option("--at", show_options.at, "as of this version");
+    add_common(*show_command, show_options.common, true);
+    add_example(*show_command, "stele show --region conclusions\n  stele show evidence/12 --at 40");
+    show_command->callback([&] { code = command_show(show_options); });
+
+    CommonOptions boards_options;
+    std::string boards_name;
+    CLI::App* boards_command = app.add_subcommand("boards", "list the boards of a data directory, or remove one");
+    add_common(*boards_command, boards_options, false);
+    CLI::App* rm_command = boards_command->add_subcommand("rm", "remove a board and its log for good");
+    rm_command->add_option("board", boards_name, "board to remove")->required();
+    add_common(*rm_command, boards_options, false);
+    add_example(*boards_command, "stele boards\n  stele boards rm repo_review-2");
+    add_example(*rm_command, "stele boards rm repo_review-2");
+    boards_command->callback([&] {
+        if (boards_command->get_subcommands().empty()) code = command_boards(boards_options);
+    });
+    rm_command->callback([&] { code = command_boards_rm(boards_options, boards_name); });
+
+    CommonOptions backup_options;
+    std::string backup_target;
+    CLI::App* backup_command = app.add_subcommand("backup", "copy a data directory, safe while it is written");
+    backup_command->add_option("target", backup_target, "directory to make")->required();
+    add_common(*backup_command, backup_options, false);
+    add_example(*backup_command, "stele backup /backups/stele-monday");
+    backup_command->callback([&] { code = command_backup(backup_options, backup_target); });
+
+    CommonOptions replay_options;
+    bool verify = false;
+    CLI::App* replay_command = app.add_subcommand("replay", "run the scheduler again over a board's log");
+    replay_command->add_flag("--verify", verify, "compare every verdict, decision and state hash")->required();
+    add_common(*replay_command, replay_options, true);
+    add_example(*replay_command, "stele replay --verify --board repo_review");
+    replay_command->callback([&] { code = command_replay(replay_options); });
+
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        const int shown = app.exit(error);
+        return shown == 0 ? 0 : static_cast<int>(ExitCode::usage);
+    }
+    return static_cast<int>(code);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    // A reader that closes our output, or a source that does not read its input, is no crash.
+    std::signal(SIGPIPE, SIG_IGN);
+    try {
+        return run(argc, argv);
+    } catch (const std::exception& error) {
+        std::cerr << "stele: internal error: " << error.what() << std::endl;
+        return static_cast<int>(ExitCode::failure);
+    }
+}

@@ -1,0 +1,444 @@
+#include "runtime/owner.hpp"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/local/stream_protocol.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/read_until.hpp>
+#include <boost/asio/streambuf.hpp>
+#include <boost/asio/write.hpp>
+#include <chrono>
+#include <deque>
+#include <filesystem>
+#include <istream>
+#include <map>
+
+#include "board/limits.hpp"
+#include "runtime/record_json.hpp"
+#include "runtime/record_text.hpp"
+#include "runtime/wall_clock.hpp"
+
+namespace stele {
+namespace {
+
+namespace asio = boost::asio;
+using Socket = asio::local::stream_protocol::socket;
+
+std::string socket_path(const std::string& directory) { return directory + "/owner.sock"; }
+
+const char* to_text(RunRequest::Verb verb) {
+    switch (verb) {
+        case RunRequest::Verb::run:
+            return "run";
+        case RunRequest::Verb::resume:
+            return "resume";
+        case RunRequest::Verb::retry:
+            return "retry";
+    }
+    return "?";
+}
+
+class HostedRun final : public RunSession, public std::enable_shared_from_this<HostedRun> {
+public:
+    HostedRun(std::string board, RunListener listener) : board_(std::move(board)), listener_(std::move(listener)) {}
+
+    void interrupt() override {
+        if (!engine_) return;
+        ++interrupts_;
+        engine_->signal(interrupts_ == 1 ? "interrupt" : "kill",
+                        interrupts_ == 1 ? "interrupted" : "interrupted twice");
+    }
+    const std::string& board() const override { return board_; }
+    BoardEngine& engine() override { return *engine_; }
+
+    RunListener& listener() { return listener_; }
+    void take(std::unique_ptr<BoardEngine> engine) { engine_ = std::move(engine); }
+    void drop_engine() { engine_.reset(); }
+
+private:
+    std::string board_;
+    RunListener listener_;
+    std::unique_ptr<BoardEngine> engine_;
+    int interrupts_ = 0;
+};
+
+class LocalOwner final : public Owner {
+public:
+    LocalOwner(asio::io_context& loop, std::unique_ptr<DataDirectory> data)
+        : loop_(loop), data_(std::move(data)), worker_(loop), sources_(make_source_registry(loop)), acceptor_(loop) {}
+
+    ~LocalOwner() override {
+        boost::system::error_code ignored;
+        acceptor_.close(ignored);
+        ::unlink(socket_path(data_->path()).c_str());
+    }
+
+    // A socket path has room for about a hundred bytes; without one the runs go on all the same,
+    // and other processes are told that the directory is in use.
+    void listen() {
+        const std::string path = socket_path(data_->path());
+        if (path.size() >= sizeof(sockaddr_un{}.sun_path)) return;
+        ::unlink(path.c_str());
+        boost::system::error_code error;
+        acceptor_.open(asio::local::stream_protocol(), error);
+        const mode_t before = ::umask(0077);
+        if (!error) acceptor_.bind(asio::local::stream_protocol::endpoint(path), error);
+        ::umask(before);
+        if (!error) acceptor_.listen(16, error);
+        if (!error) accept();
+    }
+
+    Result<std::shared_ptr<RunSession>> start(const RunRequest& request, RunListener listener) override {
+        std::shared_ptr<const CrewSpec> crew;
+        if (!request.crew_text.empty()) {
+            LoadedCrew loaded = load_crew(request.crew_text, request.crew_file, request.base_directory, request.inputs);
+            if (!loaded.crew) return Error{ErrorCode::invalid_argument, join_problems(loaded.problems)};
+            crew = std::move(loaded.crew);
+        }
+        Result<BoardInfo> board = find_board(request, crew.get());
+        if (!board.ok()) return board.error();
+        for (const auto& session : sessions_) {
+            if (session->board() == board->address.board) {
+                return Error{ErrorCode::in_use, "board \"" + board->address.board + "\" is running in this process already"};
+            }
+        }
+        auto session = std::make_shared<HostedRun>(board->address.board, std::move(listener));
+        EngineHooks hooks;
+        std::weak_ptr<HostedRun> weak = session;
+        hooks.on_record = [weak](const LoggedRecord& logged, const std::vector<EntryChange>& changes) {
+            if (const auto run = weak.lock(); run && run->listener().on_record) run->listener().on_record(logged, changes);
+        };
+        hooks.on_stopped = [this, weak] {
+            if (const auto run = weak.lock()) end(run, stop_code(*run), {});
+        };
+        hooks.on_failure = [this, weak](const Error& error) {
+            if (const auto run = weak.lock()) end(run, exit_code_of(error), error.message);
+        };
+        auto engine = std::make_unique<BoardEngine>(loop_, data_->store(), worker_, *board, data_->head_path(board->number),
+                                                    *sources_, make_crew_reader(), std::move(hooks), wall_clock);
+        const Status opened = engine->open();
+        if (!opened.ok()) return opened.error();
+        const Scheduler& scheduler = engine->scheduler();
+        if (request.verb == RunRequest::Verb::run && scheduler.is_running()) {
+            return Error{ErrorCode::already_exists, "the last run on board \"" + board->address.board +
+                                                        "\" did not stop; go on with it: stele resume --board " +
+                                                        board->address.board};
+        }
+        if (request.verb != RunRequest::Verb::run && !scheduler.run()) {
+            return Error{ErrorCode::not_found, "no run was started on board \"" + board->address.board + "\""};
+        }
+        BoardEngine& live = *engine;
+        session->take(std::move(engine));
+        sessions_.push_back(session);
+        live.take_over();
+        switch (request.verb) {
+            case RunRequest::Verb::run:
+                live.start_run(*crew, inputs_to_json(*crew));
+                break;
+            case RunRequest::Verb::retry:
+                live.signal("retry", "asked to try dead activations again", ActivationId{request.activation});
+                live.signal("resume", "retry");
+                break;
+            case RunRequest::Verb::resume:
+                if (crew) live.reconfigure(*crew, inputs_to_json(*crew));
+                live.signal("resume", "asked to go on");
+                break;
+        }
+        if (session->listener().on_begin) {
+            session->listener().on_begin(board->address.board, crew ? *crew : *live.scheduler().crew(), live);
+        }
+        return std::shared_ptr<RunSession>(session);
+    }
+
+    Status backup(const std::string& target) override { return data_->backup(target); }
+
+    Status remove_board(const std::string& name) override {
+        for (const auto& session : sessions_) {
+            if (session->board() == name) return Error{ErrorCode::in_use, "board \"" + name + "\" is running; stop it first"};
+        }
+        const Result<std::optional<BoardInfo>> board = data_->find({.tenant = "default", .board = name});
+        if (!board.ok()) return board.error();
+        if (!board->has_value()) return Error{ErrorCode::not_found, "there is no board \"" + name + "\""};
+        return data_->remove(**board);
+    }
+
+    bool is_done() const override { return sessions_.empty(); }
+
+private:
+    // One process that asked us to do something.
+    struct Guest : std::enable_shared_from_this<Guest> {
+        Guest(LocalOwner& owner_in, Socket socket_in) : owner(owner_in), socket(std::move(socket_in)), input(limits::socket_line_bytes_max) {}
+
+        LocalOwner& owner;
+        Socket socket;
+        asio::streambuf input;
+        std::deque<std::string> output;
+        std::shared_ptr<RunSession> run;
+        bool closing = false;
+
+        void read() {
+            asio::async_read_until(socket, input, '\n',
+                                   [self = shared_from_this()](const boost::system::error_code& error, std::size_t) {
+                                       // Gone: as if its terminal had been closed.
+                                       if (error) {
+                                           if (self->run) self->run->interrupt();
+                                           return;
+                                       }
+                                       std::istream lines(&self->input);
+                                       std::string line;
+                                       std::getline(lines, line);
+                                       self->owner.handle(self, line);
+                                       if (!self->closing) self->read();
+                                   });
+        }
+        void send(const Value& value) {
+            output.push_back(to_json(value) + "\n");
+            if (output.size() == 1) write();
+        }
+        void write() {
+            asio::async_write(socket, asio::buffer(output.front()),
+                              [self = shared_from_this()](const boost::system::error_code& error, std::size_t) {
+                                  self->output.pop_front();
+                                  if (error) return;
+                                  if (!self->output.empty()) return self->write();
+                                  if (self->closing) {
+                                      boost::system::error_code ignored;
+                                      self->socket.shutdown(Socket::shutdown_both, ignored);
+                                  }
+                              });
+        }
+        void finish(ExitCode code, const std::string& message) {
+            closing = true;
+            send(Value::object({{"exit_code", static_cast<std::int64_t>(code)}, {"message", message}}));
+        }
+    };
+
+    void accept() {
+        acceptor_.async_accept([this](const boost::system::error_code& error, Socket socket) {
+            if (error) return;
+            std::make_shared<Guest>(*this, std::move(socket))->read();
+            accept();
+        });
+    }
+
+    void handle(const std::shared_ptr<Guest>& guest, const std::string& line) {
+        const Result<Value> request = parse_json(line);
+        const Value* command = request.ok() ? request->find("command") : nullptr;
+        if (command == nullptr || !command->is_string()) {
+            return guest->finish(ExitCode::usage, request.ok() ? "a request names its command" : request.error().message);
+        }
+        if (command->as_string() == "interrupt") {
+            if (guest->run) guest->run->interrupt();
+            return;
+        }
+        const Value* name = request->find("name");
+        const std::string argument = name != nullptr && name->is_string() ? name->as_string() : std::string();
+        if (command->as_string() == "backup") return answer(guest, backup(argument));
+        if (command->as_string() == "boards_rm") return answer(guest, remove_board(argument));
+        const Result<RunRequest> run = run_request_from(*request);
+        if (!run.ok()) return guest->finish(ExitCode::usage, run.error().message);
+        RunListener listener;
+        std::weak_ptr<Guest> weak = guest;
+        listener.on_begin = [weak](const std::string& board, const CrewSpec&, BoardEngine&) {
+            if (const auto g = weak.lock()) g->send(Value::object({{"board", board}}));
+        };
+        listener.on_record = [weak](const LoggedRecord& logged, const std::vector<EntryChange>&) {
+            const auto g = weak.lock();
+            if (!g) return;
+            g->send(Value::object({{"record", stele::to_value(logged)}, {"text", one_line(logged, TextOptions{})}}));
+        };
+        listener.on_end = [weak](ExitCode code, const std::string& message) {
+            if (const auto g = weak.lock()) g->finish(code, message);
+        };
+        Result<std::shared_ptr<RunSession>> started = start(*run, std::move(listener));
+        if (!started.ok()) return guest->finish(exit_code_of(started.error()), started.error().message);
+        guest->run = std::move(*started);
+    }
+
+    static void answer(const std::shared_ptr<Guest>& guest, const Status& status) {
+        if (status.ok()) return guest->finish(ExitCode::done, {});
+        guest->finish(exit_code_of(status.error()), status.error().message);
+    }
+
+    Result<BoardInfo> find_board(const RunRequest& request, const CrewSpec* crew) {
+        const Result<std::vector<BoardInfo>> boards = data_->boards();
+        if (!boards.ok()) return boards.error();
+        const auto named = [&](const std::string& name) {
+            return std::find_if(boards->begin(), boards->end(), [&](const BoardInfo& b) { return b.address.board == name; });
+        };
+        if (request.verb == RunRequest::Verb::run) {
+            if (crew == nullptr) return Error{ErrorCode::invalid_argument, "run needs a crew file"};
+            std::string name = request.board;
+            if (name.empty()) {
+                name = crew->name;
+                for (int i = 2; named(name) != boards->end() && !request.go_on; ++i) name = crew->name + "-" + std::to_string(i);
+            }
+            const auto known = named(name);
+            if (known == boards->end()) return data_->create({.tenant = "default", .board = name}, wall_clock());
+            if (!request.go_on) {
+                return Error{ErrorCode::already_exists, "board \"" + name +
+                                                            "\" exists; run on it with --continue, or choose another with --board"};
+            }
+            return *known;
+        }
+        if (boards->empty()) return Error{ErrorCode::not_found, "there is no board in " + data_->path()};
+        if (request.board.empty()) return boards->back();
+        const auto known = named(request.board);
+        if (known == boards->end()) return Error{ErrorCode::not_found, "there is no board \"" + request.board + "\""};
+        return *known;
+    }
+
+    static ExitCode stop_code(HostedRun& run) {
+        const Scheduler& scheduler = run.engine().scheduler();
+        return exit_code_of(scheduler.stopping().value_or(StopReason::error), scheduler.crew()->stop.goal.has_value());
+    }
+
+    void end(const std::shared_ptr<HostedRun>& run, ExitCode code, const std::string& message) {
+        // The engine is on the call stack: it goes a little later.
+        asio::post(loop_, [this, run, code, message] {
+            const auto found = std::find(sessions_.begin(), sessions_.end(), run);
+            if (found == sessions_.end()) return;
+            sessions_.erase(found);
+            if (run->listener().on_end) run->listener().on_end(code, message);
+            run->drop_engine();
+            if (sessions_.empty() && on_done) on_done();
+        });
+    }
+
+    asio::io_context& loop_;
+    std::unique_ptr<DataDirectory> data_;
+    SyncWorker worker_;
+    std::unique_ptr<SourceRegistry> sources_;
+    asio::local::stream_protocol::acceptor acceptor_;
+    std::vector<std::shared_ptr<HostedRun>> sessions_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Owner>> Owner::open(asio::io_context& loop, const std::string& directory, std::string& notice) {
+    Result<std::unique_ptr<DataDirectory>> data = DataDirectory::own(directory, notice);
+    if (!data.ok()) return data.error();
+    auto owner = std::make_unique<LocalOwner>(loop, std::move(*data));
+    owner->listen();
+    return std::unique_ptr<Owner>(std::move(owner));
+}
+
+CrewReader make_crew_reader() {
+    return [](const std::string& text, const std::string& base_directory,
+              const std::string& inputs_json) -> Result<std::shared_ptr<const CrewSpec>> {
+        const Result<Value> inputs = parse_json(inputs_json.empty() ? "{}" : inputs_json);
+        if (!inputs.ok()) return inputs.error();
+        std::vector<CrewInput> given;
+        if (inputs->is_object()) {
+            for (const auto& [name, value] : inputs->as_object()) {
+                given.push_back({name, value.is_string() ? value.as_string() : to_json(value)});
+            }
+        }
+        LoadedCrew loaded = load_crew(text, "crew", base_directory, given);
+        if (!loaded.crew) return Error{ErrorCode::refused, "the crew of this record: " + join_problems(loaded.problems)};
+        return std::move(loaded.crew);
+    };
+}
+
+std::string inputs_to_json(const CrewSpec& crew) {
+    std::vector<Value::Member> members;
+    for (const auto& [name, value] : crew.inputs) members.emplace_back(name, value);
+    return to_json(Value::object(std::move(members)));
+}
+
+std::string join_problems(const std::vector<CrewProblem>& problems) {
+    std::string text;
+    for (const CrewProblem& problem : problems) {
+        if (!problem.warning) text += (text.empty() ? "" : "\n") + to_text(problem);
+    }
+    return text;
+}
+
+Value to_value(const RunRequest& request) {
+    std::vector<Value::Member> inputs;
+    for (const CrewInput& input : request.inputs) inputs.emplace_back(input.name, input.value);
+    return Value::object({{"command", to_text(request.verb)},
+                          {"board", request.board},
+                          {"crew_text", request.crew_text},
+                          {"crew_file", request.crew_file},
+                          {"base_directory", request.base_directory},
+                          {"inputs", Value::object(std::move(inputs))},
+                          {"continue", request.go_on},
+                          {"activation", static_cast<std::int64_t>(request.activation)}});
+}
+
+Result<RunRequest> run_request_from(const Value& value) {
+    RunRequest request;
+    const auto text = [&](const char* key) {
+        const Value* found = value.find(key);
+        return found != nullptr && found->is_string() ? found->as_string() : std::string();
+    };
+    const std::string verb = text("command");
+    if (verb == "run") {
+        request.verb = RunRequest::Verb::run;
+    } else if (verb == "resume") {
+        request.verb = RunRequest::Verb::resume;
+    } else if (verb == "retry") {
+        request.verb = RunRequest::Verb::retry;
+    } else {
+        return Error{ErrorCode::invalid_argument, "the owner of this data directory does not know the command \"" + verb + "\""};
+    }
+    request.board = text("board");
+    request.crew_text = text("crew_text");
+    request.crew_file = text("crew_file");
+    request.base_directory = text("base_directory");
+    if (const Value* inputs = value.find("inputs"); inputs != nullptr && inputs->is_object()) {
+        for (const auto& [name, input] : inputs->as_object()) {
+            request.inputs.push_back({name, input.is_string() ? input.as_string() : to_json(input)});
+        }
+    }
+    const Value* go_on = value.find("continue");
+    request.go_on = go_on != nullptr && go_on->is_bool() && go_on->as_bool();
+    const Value* activation = value.find("activation");
+    if (activation != nullptr && activation->is_int()) request.activation = static_cast<std::uint64_t>(activation->as_int());
+    return request;
+}
+
+std::optional<ExitCode> ask_owner(const std::string& directory, const Value& request,
+                                  const std::function<void(const Value& line)>& on_line,
+                                  const std::function<bool()>& interrupted) {
+    asio::io_context loop;
+    Socket socket(loop);
+    boost::system::error_code error;
+    socket.connect(asio::local::stream_protocol::endpoint(socket_path(directory)), error);
+    if (error) return std::nullopt;
+    asio::write(socket, asio::buffer(to_json(request) + "\n"), error);
+    asio::streambuf input(limits::socket_line_bytes_max);
+    std::optional<ExitCode> code;
+    std::function<void()> read = [&] {
+        asio::async_read_until(socket, input, '\n', [&](const boost::system::error_code& failed, std::size_t) {
+            if (failed) return;
+            std::istream lines(&input);
+            std::string line;
+            std::getline(lines, line);
+            const Result<Value> value = parse_json(line);
+            if (value.ok()) {
+                on_line(*value);
+                if (const Value* exit = value->find("exit_code"); exit != nullptr && exit->is_int()) {
+                    code = static_cast<ExitCode>(exit->as_int());
+                    return;
+                }
+            }
+            read();
+        });
+    };
+    read();
+    while (!code && !loop.stopped()) {
+        loop.run_for(std::chrono::milliseconds(100));
+        if (interrupted()) {
+            asio::write(socket, asio::buffer(std::string("{\"command\":\"interrupt\"}\n")), error);
+        }
+    }
+    return code.value_or(ExitCode::failure);
+}
+
+}  // namespace stele

@@ -1,0 +1,132 @@
+#include "runtime/replay.hpp"
+
+#include <optional>
+
+#include "board/log/buffered_store.hpp"
+#include "board/log/memory_store.hpp"
+#include "board/log/write_log.hpp"
+#include "scheduler/fold.hpp"
+
+namespace stele {
+namespace {
+
+std::string describe(const Record& record) {
+    std::string text = to_text(record.kind);
+    if (!record.author.empty()) text += " of " + record.author;
+    if (record.activation) text += " #" + std::to_string(record.activation.number);
+    if (record.attempt > 0) text += " attempt " + std::to_string(record.attempt);
+    if (!record.members.empty()) text += " on match " + to_hex(record.members.front().key);
+    if (!record.word.empty()) text += " (" + record.word + ")";
+    return text;
+}
+
+bool is_caused(const Record& record) { return static_cast<bool>(record.decided_at); }
+
+// What two records must share when one is the decision and the other what the log has of it. A
+// rule's writes are its recorded output; everything else that the core decides must be the same.
+bool same_decision(const Record& decided, const Record& logged) {
+    if (decided.kind != logged.kind || decided.author != logged.author || decided.activation != logged.activation ||
+        decided.attempt != logged.attempt || decided.members != logged.members || decided.snapshot != logged.snapshot ||
+        decided.rating != logged.rating || decided.word != logged.word || decided.reason != logged.reason ||
+        decided.decided_at != logged.decided_at) {
+        return false;
+    }
+    return decided.kind == RecordKind::commit || decided.duration_ms == logged.duration_ms;
+}
+
+std::optional<std::string> compare_verdicts(const Verdict& logged, const Verdict& again) {
+    if (logged == again) return std::nullopt;
+    if (logged.accepted != again.accepted) {
+        const Verdict& refused = logged.accepted ? again : logged;
+        const std::string why = refused.refusals.empty() ? std::string() : ": " + refused.refusals.front().message;
+        return std::string("the log has it ") + (logged.accepted ? "accepted" : "refused") + ", the replay " +
+               (again.accepted ? "accepts" : "refuses") + " it" + why;
+    }
+    if (logged.state_hash != again.state_hash) {
+        return "the state hash is " + to_hex(logged.state_hash) + " in the log and " + to_hex(again.state_hash) +
+               " in the replay";
+    }
+    if (logged.outcomes != again.outcomes) return "the writes come to other entries or versions";
+    if (logged.stale_members != again.stale_members) return "other members are stale";
+    return "the refusals differ";
+}
+
+}  // namespace
+
+Result<ReplayReport> verify_replay(StateStore& store, const BoardInfo& info, Position until,
+                                   const CrewReader& read_crew) {
+    const std::unique_ptr<StateStore> memory = make_memory_store();
+    Result<std::unique_ptr<Board>> board = Board::open(*memory, info.number, info.family);
+    if (!board.ok()) return board.error();
+    const std::unique_ptr<WriteLog> copy = make_store_log(*memory, info.number);
+    Fold fold(**board, read_crew);
+    EntryStore original(store, info.number, info.family);
+    const std::unique_ptr<WriteLog> log = make_store_log(store, info.number);
+
+    ReplayReport report;
+    ChainLink previous{};
+    std::optional<Record> decided;  // what the core said must come next
+    Status bad = Done{};
+    const auto differs = [&](Position at, std::string how) {
+        report.differs_at = at;
+        report.difference = "record " + std::to_string(at.number) + ": " + std::move(how);
+        return false;
+    };
+    const Status walked = log->read({1}, [&](Position position, std::string_view bytes) {
+        if (position > until) return false;
+        const Result<ChainLink> link = link_of_frame(position, bytes, previous);
+        if (!link.ok()) return bad = link.error(), false;
+        Result<LoggedRecord> decoded = decode_frame(position, bytes, DecodeDepth::verified, original.blob_loader());
+        if (!decoded.ok()) return bad = decoded.error(), false;
+        if (*link != decoded->link) return differs(position, "it breaks the chain of hashes");
+        previous = *link;
+        const Record& record = decoded->record;
+
+        // An owner may die between a decision and its record; then a fence comes first.
+        if (decided && record.kind != RecordKind::fence) {
+            if (!same_decision(*decided, record)) {
+                return differs(position, "the log has " + describe(record) + ", the replay decides " + describe(*decided));
+            }
+            ++report.decisions;
+        } else if (!decided && is_caused(record)) {
+            return differs(position, "the log has " + describe(record) + ", the replay decides nothing here");
+        }
+        decided.reset();
+
+        Record again = record;
+        for (Write& write : again.writes) {
+            if (write.text.empty()) continue;
+            Result<Value> content = parse_json(write.text);
+            if (!content.ok()) return bad = content.error(), false;
+            write.content = std::move(*content);
+        }
+        Result<Judgement> judgement = fold.judge(again);
+        if (!judgement.ok()) return bad = judgement.error(), false;
+        if (const std::optional<std::string> difference = compare_verdicts(decoded->verdict, judgement->verdict)) {
+            return differs(position, describe(record) + ": " + *difference);
+        }
+        auto logged = std::make_shared<LoggedRecord>(std::move(*decoded));
+        logged->record = std::move(again);
+        ++report.records;
+        if (logged->record.kind == RecordKind::commit && logged->verdict.accepted) ++report.commits;
+        StoreBatch batch;
+        Result<Folded> folded = fold.apply(std::move(logged), *judgement, batch);
+        if (!folded.ok()) return bad = folded.error(), false;
+        // Encoded anew, so that large payloads stand in the copy as well.
+        EncodedFrame frame = encode_frame(folded->logged->record, folded->logged->verdict, position, ChainLink{}, Salt{},
+                                          (*board)->entries().blob_storer(batch));
+        const LogFrame frames[] = {{position, std::move(frame.bytes)}};
+        Status done = copy->append(frames, std::move(batch));
+        if (done.ok()) done = fold.step(*folded);
+        if (!done.ok()) return bad = done, false;
+        if (folded->effects.append) decided = std::move(folded->effects.append);
+        if (folded->effects.fire) decided = std::move(folded->effects.fire->commit);
+        return true;
+    });
+    if (!walked.ok()) return walked.error();
+    if (!bad.ok()) return bad.error();
+    report.state_hash = (*board)->state_hash();
+    return report;
+}
+
+}  // namespace stele
