@@ -25,12 +25,6 @@ namespace asio = boost::asio;
 std::atomic<int> interrupts{0};
 void count_interrupt(int) { ++interrupts; }
 
-void print_warnings(const std::vector<CrewProblem>& problems) {
-    for (const CrewProblem& problem : problems) {
-        if (problem.warning) std::cerr << to_text(problem) << "\n";
-    }
-}
-
 // Checks the crew before anything is opened, so that a wrong file starts nothing.
 Result<RunRequest> make_request(const RunOptions& options, std::vector<CrewProblem>& problems) {
     RunRequest request;
@@ -219,7 +213,6 @@ ExitCode command_run(const RunOptions& options) {
         }
         return complain(request.error());
     }
-    if (!options.quiet) print_warnings(problems);
     if (options.verb != RunRequest::Verb::run && !std::filesystem::exists(options.common.data)) {
         return complain({ErrorCode::not_found,
                          "there is no data directory " + options.common.data + "; name it with --data DIR"});

@@ -62,6 +62,10 @@ void read_inputs(CrewDraft& draft, const YamlNode* node, const std::vector<CrewI
 std::optional<std::string> substituted_text(CrewDraft& draft, std::string_view text, SourcePlace place);
 /// A scalar with its inputs filled in: typed when it is exactly one `${inputs.x}`.
 std::optional<Value> substituted_scalar(CrewDraft& draft, const YamlNode& scalar);
+/// Any node as a value, its scalars read by the caller. Every part is read, so that each problem
+/// is reported; nothing when one of them has no value.
+using ReadScalar = std::function<std::optional<Value>(const YamlNode& scalar)>;
+std::optional<Value> value_from(const YamlNode& node, const ReadScalar& read_scalar);
 /// Any node as a value, inputs filled in. Nothing when a part of it has no value (reported).
 std::optional<Value> substituted_value(CrewDraft& draft, const YamlNode& node);
 /// Any node as a value, braces left alone. A number out of range stays text.

@@ -227,17 +227,17 @@ std::optional<Value> substituted_scalar(CrewDraft& draft, const YamlNode& scalar
     return Value(std::move(*filled));
 }
 
-std::optional<Value> substituted_value(CrewDraft& draft, const YamlNode& node) {
+std::optional<Value> value_from(const YamlNode& node, const ReadScalar& read_scalar) {
     switch (node.kind) {
         case YamlNode::Kind::null:
             return Value();
         case YamlNode::Kind::scalar:
-            return substituted_scalar(draft, node);
+            return read_scalar(node);
         case YamlNode::Kind::list: {
             Value::Array elements;
             bool is_complete = true;
             for (const YamlNode& item : node.items) {
-                std::optional<Value> element = substituted_value(draft, item);
+                std::optional<Value> element = value_from(item, read_scalar);
                 is_complete = is_complete && element.has_value();
                 if (is_complete) elements.push_back(std::move(*element));
             }
@@ -248,7 +248,7 @@ std::optional<Value> substituted_value(CrewDraft& draft, const YamlNode& node) {
             std::vector<Value::Member> members;
             bool is_complete = true;
             for (const YamlMember& member : node.members) {
-                std::optional<Value> value = substituted_value(draft, member.value);
+                std::optional<Value> value = value_from(member.value, read_scalar);
                 is_complete = is_complete && value.has_value();
                 if (is_complete) members.emplace_back(member.key, std::move(*value));
             }
@@ -257,6 +257,10 @@ std::optional<Value> substituted_value(CrewDraft& draft, const YamlNode& node) {
         }
     }
     return std::nullopt;
+}
+
+std::optional<Value> substituted_value(CrewDraft& draft, const YamlNode& node) {
+    return value_from(node, [&draft](const YamlNode& scalar) { return substituted_scalar(draft, scalar); });
 }
 
 Value plain_value(const YamlNode& node) {

@@ -148,41 +148,12 @@ std::optional<Value> read_literal(CrewDraft& draft, const YamlNode& scalar) {
 }
 
 std::optional<Value> read_whole_literal(CrewDraft& draft, const YamlNode& node) {
-    switch (node.kind) {
-        case YamlNode::Kind::null:
-            return Value();
-        case YamlNode::Kind::scalar:
-            if (is_reference(node)) {
-                draft.problems.error(node.place,
-                                     "the variable " + in_quotes(node.text) +
-                                         " cannot stand inside a list or map here; for a dollar, double it");
-                return std::nullopt;
-            }
-            return read_literal(draft, node);
-        case YamlNode::Kind::list: {
-            Value::Array elements;
-            bool is_complete = true;
-            for (const YamlNode& item : node.items) {
-                std::optional<Value> element = read_whole_literal(draft, item);
-                is_complete = is_complete && element.has_value();
-                if (is_complete) elements.push_back(std::move(*element));
-            }
-            if (!is_complete) return std::nullopt;
-            return Value(std::move(elements));
-        }
-        case YamlNode::Kind::map: {
-            std::vector<Value::Member> members;
-            bool is_complete = true;
-            for (const YamlMember& member : node.members) {
-                std::optional<Value> value = read_whole_literal(draft, member.value);
-                is_complete = is_complete && value.has_value();
-                if (is_complete) members.emplace_back(member.key, std::move(*value));
-            }
-            if (!is_complete) return std::nullopt;
-            return Value::object(std::move(members));
-        }
-    }
-    return std::nullopt;
+    return value_from(node, [&draft](const YamlNode& scalar) -> std::optional<Value> {
+        if (!is_reference(scalar)) return read_literal(draft, scalar);
+        draft.problems.error(scalar.place, "the variable " + in_quotes(scalar.text) +
+                                               " cannot stand inside a list or map here; for a dollar, double it");
+        return std::nullopt;
+    });
 }
 
 }  // namespace stele

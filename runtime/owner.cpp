@@ -246,10 +246,12 @@ private:
         listener.on_begin = [weak](const std::string& board, const CrewSpec&, BoardEngine&) {
             if (const auto g = weak.lock()) g->send(Value::object({{"board", board}}));
         };
-        listener.on_record = [weak](const LoggedRecord& logged, const std::vector<EntryChange>&) {
+        TextOptions text;
+        text.start = wall_clock();
+        listener.on_record = [weak, text](const LoggedRecord& logged, const std::vector<EntryChange>&) {
             const auto g = weak.lock();
             if (!g) return;
-            g->send(Value::object({{"record", stele::to_value(logged)}, {"text", one_line(logged, TextOptions{})}}));
+            g->send(Value::object({{"record", stele::to_value(logged)}, {"text", one_line(logged, text)}}));
         };
         listener.on_end = [weak](ExitCode code, const std::string& message) {
             if (const auto g = weak.lock()) g->finish(code, message);

@@ -119,7 +119,8 @@ void Progress::on_crew(const CrewSpec& crew) {
 
 void Progress::on_board(const std::vector<RegionState>& regions, const std::vector<DeadActivation>& dead) {
     for (const RegionState& held : regions) {
-        if (!held.scratch && !is_private(held.name)) region(held.name).active = static_cast<std::int64_t>(held.active_entries);
+        if (!held.scratch && !is_private(held.name))
+            region(held.name).active = static_cast<std::int64_t>(held.active_entries);
     }
     for (const DeadActivation& one : dead) dead_.push_back({one.id, one.source, 0, one.error});
 }
@@ -159,7 +160,8 @@ void Progress::finish() {
         return;
     }
     options_.terminal.refresh();
-    *options_.out << erase_text() + pending_ + final_text();
+    const bool events_above = !options_.quiet && records_ > 0;
+    *options_.out << erase_text() + pending_ + (events_above ? "\n" : "") + final_text();
     pending_.clear();
     drawn_.clear();
     options_.out->flush();
@@ -191,9 +193,12 @@ void Progress::take(const LoggedRecord& logged, const std::vector<EntryChange>& 
         return;
     }
     switch (record.kind) {
-        case RecordKind::claimed: return take_claim(logged);
-        case RecordKind::result: return take_result(logged);
-        case RecordKind::commit: return take_commit(logged, changes);
+        case RecordKind::claimed:
+            return take_claim(logged);
+        case RecordKind::result:
+            return take_result(logged);
+        case RecordKind::commit:
+            return take_commit(logged, changes);
         case RecordKind::abandoned:
             ++attempts_["abandoned"];
             take_cost(record.cost);
@@ -202,7 +207,8 @@ void Progress::take(const LoggedRecord& logged, const std::vector<EntryChange>& 
             end_attempt(record.activation, false);
             dead_.push_back({record.activation, record.author, record.attempt, record.reason});
             return;
-        case RecordKind::signal: return take_signal(logged);
+        case RecordKind::signal:
+            return take_signal(logged);
         case RecordKind::run_stopped:
             running_.clear();
             waiting_.clear();
@@ -213,7 +219,8 @@ void Progress::take(const LoggedRecord& logged, const std::vector<EntryChange>& 
         case RecordKind::reconfigured:
         case RecordKind::fence:
         case RecordKind::started:
-        case RecordKind::timer: return;
+        case RecordKind::timer:
+            return;
     }
 }
 
@@ -247,7 +254,9 @@ void Progress::take_commit(const LoggedRecord& logged, const std::vector<EntryCh
                 ++touched.added;
                 ++touched.active;
                 break;
-            case EntryChange::Kind::updated: ++touched.updated; break;
+            case EntryChange::Kind::updated:
+                ++touched.updated;
+                break;
             case EntryChange::Kind::removed:
                 ++touched.removed;
                 --touched.active;
@@ -316,7 +325,8 @@ void Progress::tell(const LoggedRecord& logged) {
     switch (record.kind) {
         case RecordKind::run_started:
             return say(event_line(logged, false).add("the run begins on board \"" + board_ + "\""));
-        case RecordKind::reconfigured: return say(event_line(logged, false).add("the run goes on with another crew"));
+        case RecordKind::reconfigured:
+            return say(event_line(logged, false).add("the run goes on with another crew"));
         case RecordKind::claimed: {
             if (options_.terminal.live) return;  // a live line shows it
             Line line = event_line(logged, false);
@@ -326,8 +336,10 @@ void Progress::tell(const LoggedRecord& logged) {
             if (!bound.empty()) line.add(" on ").add(bound);
             return say(line);
         }
-        case RecordKind::result: return tell_result(logged);
-        case RecordKind::commit: return tell_commit(logged);
+        case RecordKind::result:
+            return tell_result(logged);
+        case RecordKind::commit:
+            return tell_commit(logged);
         case RecordKind::abandoned: {
             Line line = event_line(logged, true);
             line.add("attempt " + std::to_string(record.attempt) + " abandoned: ", Style::yellow);
@@ -346,7 +358,8 @@ void Progress::tell(const LoggedRecord& logged) {
         case RecordKind::fence:
         case RecordKind::started:
         case RecordKind::timer:
-        case RecordKind::run_stopped: return;  // the final lines say why
+        case RecordKind::run_stopped:
+            return;  // the final lines say why
     }
 }
 
@@ -473,11 +486,11 @@ std::vector<Line> Progress::live_lines() const {
 Line Progress::state_line(std::size_t columns) const {
     Line line(columns);
     line.add(crew_name_.empty() ? board_ : crew_name_, Style::bold);
-    line.add("  " + duration_text(elapsed_ms()) + "  version " + count_text(version_.number));
-    line.add("  " + count_text(running_.size()) + " running");
+    line.add("  " + duration_text(elapsed_ms()) + "  " + count_text(running_.size()) + " running");
     if (!waiting_.empty()) line.add(", " + count_text(waiting_.size()) + " to be tried again", Style::yellow);
     if (const std::uint64_t ended = total_of(attempts_); ended > 0) line.add(", " + count_text(ended) + " ended");
     if (!dead_.empty()) line.add(", " + count_text(dead_.size()) + " dead", Style::red);
+    line.add("  version " + count_text(version_.number), Style::dim);
     return line;
 }
 
@@ -522,8 +535,9 @@ std::string Progress::final_text() const {
     };
     if (stop_word_) {
         const bool missed = has_goal_ && *stop_word_ == to_text(StopReason::quiescence);
-        add("stopped", *stop_word_ + (stop_reason_.empty() ? "" : ": " + stop_reason_) +
-                           (missed ? "; the goal does not hold" : ""),
+        add("stopped",
+            *stop_word_ + (stop_reason_.empty() ? "" : ": " + stop_reason_) +
+                (missed ? "; the goal does not hold" : ""),
             missed ? Style::yellow : style_of(stop_word_));
     } else {
         add("stopped", "without a record that says why; the log holds all that was acknowledged", Style::red);
@@ -538,8 +552,10 @@ std::string Progress::final_text() const {
     if (written.empty()) {
         add("wrote", "nothing");
     } else {
+        // The label stands in the indent of the table's first line.
+        constexpr std::string_view word = "wrote";
         Line label;
-        out += label.add("wrote", Style::dim).text(options_.terminal.color) + "\n" + written;
+        out += label.add(word, Style::dim).text(options_.terminal.color) + written.substr(word.size());
     }
     add("cost", cost_text());
     add("log", "board \"" + board_ + "\" in " + data_directory_ + ", version " + std::to_string(version_.number));
@@ -594,14 +610,23 @@ std::string Progress::next_command() const {
     std::string verb = "resume";
     if (reason) {
         switch (*reason) {
-            case StopReason::goal: verb = "show"; break;
-            case StopReason::quiescence: verb = has_goal_ ? "log" : "show"; break;
-            case StopReason::incomplete: verb = "retry"; break;
+            case StopReason::goal:
+                verb = "show";
+                break;
+            case StopReason::quiescence:
+                verb = has_goal_ ? "log" : "show";
+                break;
+            case StopReason::incomplete:
+                verb = "retry";
+                break;
             case StopReason::cycle:
-            case StopReason::error: verb = "log"; break;
+            case StopReason::error:
+                verb = "log";
+                break;
             case StopReason::budget:
             case StopReason::deadline:
-            case StopReason::interrupt: break;
+            case StopReason::interrupt:
+                break;
         }
     }
     return "stele " + verb + " " + options_.address_arguments;

@@ -51,10 +51,14 @@ Value id_value(const EntryId& id) { return valid_utf8(to_text(id)); }
 
 const char* to_text(WriteOutcome::Effect effect) {
     switch (effect) {
-        case WriteOutcome::Effect::none: return "none";
-        case WriteOutcome::Effect::added: return "added";
-        case WriteOutcome::Effect::updated: return "updated";
-        case WriteOutcome::Effect::removed: return "removed";
+        case WriteOutcome::Effect::none:
+            return "none";
+        case WriteOutcome::Effect::added:
+            return "added";
+        case WriteOutcome::Effect::updated:
+            return "updated";
+        case WriteOutcome::Effect::removed:
+            return "removed";
     }
     return "unknown";
 }

@@ -28,9 +28,12 @@ std::string quoted(const std::string& text) { return "\"" + text + "\""; }
 
 std::string time_column(TimeMs time, const TextOptions& options) {
     switch (options.times) {
-        case TextOptions::Times::local: return local_time_text(time);
-        case TextOptions::Times::utc: return utc_time_text(time);
-        case TextOptions::Times::relative: break;
+        case TextOptions::Times::local:
+            return local_time_text(time);
+        case TextOptions::Times::utc:
+            return utc_time_text(time);
+        case TextOptions::Times::relative:
+            break;
     }
     // Unsigned, because a damaged record may hold any time.
     const auto since = static_cast<std::uint64_t>(time.ms) - static_cast<std::uint64_t>(options.start.ms);
@@ -42,19 +45,25 @@ std::string time_column(TimeMs time, const TextOptions& options) {
 Style style_of(const LoggedRecord& logged) {
     if (!logged.verdict.accepted) return Style::red;
     switch (logged.record.kind) {
-        case RecordKind::commit: return Style::green;
-        case RecordKind::dead: return Style::red;
-        case RecordKind::abandoned: return Style::yellow;
+        case RecordKind::commit:
+            return Style::green;
+        case RecordKind::dead:
+            return Style::red;
+        case RecordKind::abandoned:
+            return Style::yellow;
         case RecordKind::result:
             return logged.record.outcome == static_cast<OutcomeCode>(OutcomeKind::ok) ? Style::plain : Style::yellow;
         case RecordKind::run_started:
         case RecordKind::reconfigured:
-        case RecordKind::run_stopped: return Style::bold;
-        case RecordKind::signal: return Style::cyan;
+        case RecordKind::run_stopped:
+            return Style::bold;
+        case RecordKind::signal:
+            return Style::cyan;
         case RecordKind::fence:
         case RecordKind::claimed:
         case RecordKind::started:
-        case RecordKind::timer: return Style::dim;
+        case RecordKind::timer:
+            return Style::dim;
     }
     return Style::plain;
 }
@@ -112,9 +121,7 @@ void add_activation(Line& line, const LoggedRecord& logged) {
     if (activation) line.add("#" + number_text(activation.number) + " ", Style::cyan);
 }
 
-void add_attempt(Line& line, const Record& record) {
-    line.add("attempt " + number_text(record.attempt));
-}
+void add_attempt(Line& line, const Record& record) { line.add("attempt " + number_text(record.attempt)); }
 
 // The refusals come first: on a narrow line they are what must be seen.
 void add_refused(Line& line, const LoggedRecord& logged) {
@@ -171,9 +178,11 @@ void add_what(Line& line, const LoggedRecord& logged) {
     if (!logged.verdict.accepted) return add_refused(line, logged);
     switch (record.kind) {
         case RecordKind::run_started:
-        case RecordKind::reconfigured: return add_crew(line, record);
+        case RecordKind::reconfigured:
+            return add_crew(line, record);
         case RecordKind::fence:
-        case RecordKind::started: return add_process(line, logged);
+        case RecordKind::started:
+            return add_process(line, logged);
         case RecordKind::claimed: {
             add_activation(line, logged);
             add_attempt(line, record);
@@ -187,7 +196,8 @@ void add_what(Line& line, const LoggedRecord& logged) {
             if (!record.cost.empty()) line.add(", cost ").add(record.cost);
             if (!record.notes.empty()) line.add(", " + counted(record.notes.size(), "note", "notes"));
             return;
-        case RecordKind::commit: return add_commit(line, logged);
+        case RecordKind::commit:
+            return add_commit(line, logged);
         case RecordKind::abandoned:
             add_activation(line, logged);
             add_attempt(line, record);
@@ -197,9 +207,12 @@ void add_what(Line& line, const LoggedRecord& logged) {
             add_activation(line, logged);
             line.add("after " + counted(record.attempt, "attempt", "attempts") + ": ").add(record.reason);
             return;
-        case RecordKind::timer: line.add("a time that was waited for has come"); return;
+        case RecordKind::timer:
+            line.add("a time that was waited for has come");
+            return;
         case RecordKind::signal:
-        case RecordKind::run_stopped: return add_word(line, logged);
+        case RecordKind::run_stopped:
+            return add_word(line, logged);
     }
 }
 
@@ -241,8 +254,8 @@ public:
     void block(std::string_view label, std::string_view text, std::size_t indent = detail_indent) {
         const std::vector<std::string_view> lines = lines_of(text);
         if (lines.size() == 1) return line(label, lines[0], indent);
-        line(label, {}, indent);
-        for (const std::string_view part : lines) line({}, part, indent + 2);
+        if (!label.empty()) line(label, {}, indent);
+        for (const std::string_view part : lines) line({}, part, indent + (label.empty() ? 0 : 2));
     }
     void json(std::string_view label, const Value& value, std::size_t indent = detail_indent) {
         const bool small = !value.is_object() && !value.is_array();
@@ -277,8 +290,7 @@ std::string effect_text(const LoggedRecord& logged, std::size_t i) {
 std::string cites_text(const Write& write) {
     std::string text;
     for (const Cite& cite : write.cites) {
-        text += (text.empty() ? "" : " ") +
-                (cite.line > 0 ? "line:" + number_text(cite.line) : to_text(cite.entry));
+        text += (text.empty() ? "" : " ") + (cite.line > 0 ? "line:" + number_text(cite.line) : to_text(cite.entry));
     }
     return text;
 }
@@ -373,7 +385,8 @@ std::string entry_line(const Entry& entry, const TextOptions& options) {
     } else {
         // The content gives way first, so that the reason and the cites can be seen to be there.
         const std::size_t left = columns_max > line.columns() ? columns_max - line.columns() : 0;
-        const std::size_t tail_columns = std::min({display_columns(tail), std::max(entry_tail_columns_min, left / 3), left / 2});
+        const std::size_t tail_columns =
+            std::min({display_columns(tail), std::max(entry_tail_columns_min, left / 3), left / 2});
         line.add(truncated(content, std::max<std::size_t>(left - tail_columns, 1)));
     }
     return line.add(tail, Style::dim).text(options.terminal.color);
@@ -394,15 +407,18 @@ std::string entry_long(const Entry& entry, const TextOptions& options) {
 }
 
 std::string region_table(const std::vector<RegionRow>& regions, const TextOptions& options) {
-    const bool any_sum = std::any_of(regions.begin(), regions.end(), [](const RegionRow& row) { return row.sum.has_value(); });
-    std::vector<Table::Column> columns = {{"region", Align::left}, {"entries", Align::right}, {"changed", Align::right}};
+    const bool any_sum =
+        std::any_of(regions.begin(), regions.end(), [](const RegionRow& row) { return row.sum.has_value(); });
+    std::vector<Table::Column> columns = {
+        {"region", Align::left}, {"entries", Align::right}, {"changed", Align::right}};
     if (any_sum) columns.push_back({"sum", Align::right});
     columns.push_back({"policy", Align::left});
     Table table(std::move(columns));
     for (const RegionRow& region : regions) {
-        std::vector<Table::Cell> row = {{region.name, Style::bold},
-                                        {count_text(region.active), Style::plain},
-                                        {region.last_change ? number_text(region.last_change.number) : "-", Style::dim}};
+        std::vector<Table::Cell> row = {
+            {region.name, Style::bold},
+            {count_text(region.active), Style::plain},
+            {region.last_change ? number_text(region.last_change.number) : "-", Style::dim}};
         if (any_sum) row.push_back({region.sum ? std::to_string(*region.sum) : "", Style::plain});
         row.push_back({region.policy, Style::dim});
         table.add(std::move(row));
@@ -423,10 +439,18 @@ std::string written_text(const LoggedRecord& logged) {
         const auto [touched, first] = regions.try_emplace(region);
         if (first) order.push_back(region);
         switch (outcome.effect) {
-            case WriteOutcome::Effect::none: ++touched->second.unchanged; break;
-            case WriteOutcome::Effect::added: touched->second.added.push_back(outcome.number); break;
-            case WriteOutcome::Effect::updated: touched->second.updated.push_back(outcome.number); break;
-            case WriteOutcome::Effect::removed: touched->second.removed.push_back(outcome.number); break;
+            case WriteOutcome::Effect::none:
+                ++touched->second.unchanged;
+                break;
+            case WriteOutcome::Effect::added:
+                touched->second.added.push_back(outcome.number);
+                break;
+            case WriteOutcome::Effect::updated:
+                touched->second.updated.push_back(outcome.number);
+                break;
+            case WriteOutcome::Effect::removed:
+                touched->second.removed.push_back(outcome.number);
+                break;
         }
     }
     std::string text;
@@ -476,7 +500,10 @@ std::string result_text(const Record& record) {
     const auto outcome = static_cast<OutcomeKind>(record.outcome);
     std::string text = std::string(to_text(outcome)) + " in " + duration_text(record.duration_ms);
     if (outcome == OutcomeKind::ok) return text;
-    if (record.exit_code != 0) text += ", exit code " + std::to_string(record.exit_code);
+    // A reason that tells the status itself needs no echo.
+    const std::string exit_code = std::to_string(record.exit_code);
+    const bool told = record.reason.find(exit_code) != std::string::npos;
+    if (record.exit_code != 0 && !told) text += ", exit code " + exit_code;
     return record.reason.empty() ? text : text + ": " + record.reason;
 }
 

@@ -112,10 +112,14 @@ std::string hex(std::uint32_t number, int digits) {
 
 std::string escape_of(char32_t code) {
     switch (code) {
-        case '\n': return "\\n";
-        case '\r': return "\\r";
-        case '\t': return "\\t";
-        default: break;
+        case '\n':
+            return "\\n";
+        case '\r':
+            return "\\r";
+        case '\t':
+            return "\\t";
+        default:
+            break;
     }
     if (code < 0x80) return "\\x" + hex(code, 2);
     return code < 0x10000 ? "\\u" + hex(code, 4) : "\\u{" + hex(code, 5) + "}";
@@ -150,13 +154,20 @@ void for_each_piece(std::string_view text, std::size_t& marks, Emit emit) {
 
 const char* code_of(Style style) {
     switch (style) {
-        case Style::plain: return "";
-        case Style::bold: return "1";
-        case Style::dim: return "2";
-        case Style::red: return "31";
-        case Style::green: return "32";
-        case Style::yellow: return "33";
-        case Style::cyan: return "36";
+        case Style::plain:
+            return "";
+        case Style::bold:
+            return "1";
+        case Style::dim:
+            return "2";
+        case Style::red:
+            return "31";
+        case Style::green:
+            return "32";
+        case Style::yellow:
+            return "33";
+        case Style::cyan:
+            return "36";
     }
     return "";
 }
@@ -206,9 +217,15 @@ Terminal terminal_from(const TerminalFacts& facts, ColorChoice choice) {
     terminal.is_tty = facts.is_tty;
     terminal.live = facts.is_tty && !dumb;
     switch (choice) {
-        case ColorChoice::automatic: terminal.color = terminal.live && facts.no_color_variable.empty(); break;
-        case ColorChoice::always: terminal.color = true; break;
-        case ColorChoice::never: terminal.color = false; break;
+        case ColorChoice::automatic:
+            terminal.color = terminal.live && facts.no_color_variable.empty();
+            break;
+        case ColorChoice::always:
+            terminal.color = true;
+            break;
+        case ColorChoice::never:
+            terminal.color = false;
+            break;
     }
     if (!facts.is_tty) return terminal;
     terminal.columns = facts.window_columns;
@@ -372,7 +389,8 @@ std::string duration_text(std::int64_t ms) {
     if (whole < 1'000) return sign + std::to_string(whole) + " ms";
     const std::uint64_t seconds = whole / 1'000;
     if (seconds < 60) return sign + std::to_string(seconds) + "." + std::to_string(whole % 1'000 / 100) + " s";
-    const std::string tail = padded(seconds / 60 % 60, seconds < 3'600 ? 1 : 2) + " m " + padded(seconds % 60, 2) + " s";
+    const std::string tail =
+        padded(seconds / 60 % 60, seconds < 3'600 ? 1 : 2) + " m " + padded(seconds % 60, 2) + " s";
     if (seconds < 3'600) return sign + tail;
     return sign + std::to_string(seconds / 3'600) + " h " + tail;
 }

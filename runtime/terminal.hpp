@@ -40,9 +40,9 @@ struct TerminalFacts {
     bool is_tty = false;
     std::size_t window_columns = 0;  // 0: the window does not say
     std::size_t window_rows = 0;
-    std::string columns_variable;  // COLUMNS
-    std::string term_variable;     // TERM
-    std::string no_color_variable; // NO_COLOR
+    std::string columns_variable;   // COLUMNS
+    std::string term_variable;      // TERM
+    std::string no_color_variable;  // NO_COLOR
 };
 /// Decides only. What is no terminal has no width: nothing is cut for a pipe or a file.
 Terminal terminal_from(const TerminalFacts& facts, ColorChoice choice);
@@ -106,7 +106,7 @@ std::string local_time_text(TimeMs time);     // "2026-01-31 14:03:07.120"
 std::string utc_time_text(TimeMs time);       // "2026-01-31T13:03:07.120Z"
 std::string count_text(std::uint64_t count);  // "1,234,567"
 std::string counted(std::uint64_t count, std::string_view one, std::string_view many);  // "1,234 entries"
-std::string bytes_text(std::uint64_t bytes);  // "512 bytes", "1.2 MiB"
+std::string bytes_text(std::uint64_t bytes);                                            // "512 bytes", "1.2 MiB"
 
 enum class Align { left, right };
 

@@ -28,10 +28,31 @@ TerminalFacts window(std::size_t columns, std::size_t rows) {
 }
 
 std::string random_bytes(std::mt19937_64& random) {
-    static const std::vector<std::string> pieces = {
-        "a", "plain text ", "\x1b[2J", "\x1b]0;title\x07", "\xc2\x9b" "31m", "\r", "\n", "\t", std::string(1, '\0'),
-        "\x7f", "\xe4\xb8\xad\xe6\x96\x87", "\xf0\x9f\x98\x80", "e\xcc\x81", "\xcc\x81", "\xe2\x80\xae", "\xef\xb8\x8f",
-        "\xff", "\xc3", "\xe2\x82", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xc0\xaf", "\xf3\xa0\x81\x81", "\xe2\x80\xa8"};
+    static const std::vector<std::string> pieces = {"a",
+                                                    "plain text ",
+                                                    "\x1b[2J",
+                                                    "\x1b]0;title\x07",
+                                                    "\xc2\x9b"
+                                                    "31m",
+                                                    "\r",
+                                                    "\n",
+                                                    "\t",
+                                                    std::string(1, '\0'),
+                                                    "\x7f",
+                                                    "\xe4\xb8\xad\xe6\x96\x87",
+                                                    "\xf0\x9f\x98\x80",
+                                                    "e\xcc\x81",
+                                                    "\xcc\x81",
+                                                    "\xe2\x80\xae",
+                                                    "\xef\xb8\x8f",
+                                                    "\xff",
+                                                    "\xc3",
+                                                    "\xe2\x82",
+                                                    "\xed\xa0\x80",
+                                                    "\xf4\x90\x80\x80",
+                                                    "\xc0\xaf",
+                                                    "\xf3\xa0\x81\x81",
+                                                    "\xe2\x80\xa8"};
     std::string text;
     for (std::size_t n = random() % 30; n > 0; --n) text += pieces[random() % pieces.size()];
     return text;
@@ -121,8 +142,10 @@ TEST_CASE("what a terminal would obey is shown instead") {
     CHECK(printable("\x1b[2Jgone\x1b[1A") == "\\x1b[2Jgone\\x1b[1A");
     CHECK(printable("a\nb\tc\rd") == "a\\nb\\tc\\rd");
     CHECK(printable(std::string_view("\0\x7f", 2)) == "\\x00\\x7f");
-    CHECK(printable("\xc2\x9b" "31m") == "\\u009b31m");
-    CHECK(printable("\xe2\x80\xae" "txt.exe") == "\\u202etxt.exe");
+    CHECK(printable("\xc2\x9b"
+                    "31m") == "\\u009b31m");
+    CHECK(printable("\xe2\x80\xae"
+                    "txt.exe") == "\\u202etxt.exe");
     CHECK(printable("\xff\xc3(") == "\\xff\\xc3(");
     CHECK(printable("\xed\xa0\x80") == "\\xed\\xa0\\x80");
     CHECK(printable("\xf3\xa0\x81\x81") == "\\u{e0041}");
@@ -150,7 +173,9 @@ TEST_CASE("a text is cut with an ellipsis only where it does not fit") {
     CHECK(truncated("abcdef", 5) == "abcd\u2026");
     CHECK(truncated("\xe4\xb8\xad\xe6\x96\x87", 4) == "\xe4\xb8\xad\xe6\x96\x87");
     CHECK(truncated("\xe4\xb8\xad\xe6\x96\x87", 3) == "\xe4\xb8\xad\u2026");
-    CHECK(truncated("\xe4\xb8\xad\xe6\x96\x87" "a", 4) == "\xe4\xb8\xad\u2026");
+    CHECK(truncated("\xe4\xb8\xad\xe6\x96\x87"
+                    "a",
+                    4) == "\xe4\xb8\xad\u2026");
     CHECK(truncated("abc", 1) == "\u2026");
     CHECK(truncated("ab\x1b", 4) == "ab\u2026");
     CHECK(truncated("abc", 0) == "abc");
