@@ -59,8 +59,6 @@ std::vector<Binding> bindings_of(const std::vector<MatchPtr>& members) {
     return bindings;
 }
 
-constexpr std::string_view seed_key = "seed";
-
 }  // namespace
 
 ProcessIdentity this_process() {
@@ -176,24 +174,6 @@ void BoardEngine::start_run(const CrewSpec& crew, const std::string& inputs_json
     run.inputs = inputs_json;
     run.parts = {crew.text};
     submit(std::move(run));
-    // A board is seeded once, by the first crew that runs on it.
-    const Result<std::optional<Position>> seeded = board_->entries().position_of_key(seed_key);
-    if (crew.seed.empty() || (seeded.ok() && seeded->has_value())) return;
-    Record seed;
-    seed.kind = RecordKind::commit;
-    seed.author = "seed";
-    seed.idempotency_key = seed_key;
-    for (const auto& [region, entry] : crew.seed) {
-        const RegionSpec* spec = crew.region(region);
-        Write write;
-        write.region = region;
-        write.content = entry;
-        write.op = policy_of(spec->policy).operations().front();
-        write.why = "seed";
-        write.seal();
-        seed.writes.push_back(std::move(write));
-    }
-    submit(std::move(seed));
 }
 
 void BoardEngine::signal(std::string word, std::string reason, ActivationId activation) {

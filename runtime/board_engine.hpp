@@ -57,7 +57,7 @@ public:
     /// running, and gives its unfinished activations back. Call once after open().
     void take_over();
 
-    /// Begins a run of this crew, with its seed if the board is new to it.
+    /// Begins a run of this crew.
     void start_run(const CrewSpec& crew, const std::string& inputs_json);
     /// Appends a signal: "interrupt", "kill", "resume", "retry".
     void signal(std::string word, std::string reason, ActivationId activation = {});

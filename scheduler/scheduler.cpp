@@ -4,6 +4,7 @@
 #include <cassert>
 #include <limits>
 
+#include "board/region_policy.hpp"
 #include "scheduler/outcome.hpp"
 
 namespace stele {
@@ -539,6 +540,9 @@ void Scheduler::fold_commit(const FoldedRecord& folded) {
             fail_attempt(live, join(refusals), true);
         }
     }
+    const bool is_seed = record.author == "seed" && !record.activation && !by_rule;
+    seeded_ = seeded_ || is_seed;
+    if (is_seed && !accepted && run_active_) request_stop(StopReason::error, "the seed was refused: " + join(refusals));
     if (!accepted) return;
     version_ = logged.position;
     if (folded.changes.empty()) return;
@@ -734,6 +738,10 @@ void Scheduler::decide(Effects& effects, Position at, bool scratch_left) {
         return;
     }
     scratch_stale_ = false;
+    if (!seeded_ && !crew_->seed.empty()) {
+        effects.append = seed_commit(at);
+        return;
+    }
     if (!to_bury_.empty()) {
         const Activation& over = activations_.at(*to_bury_.begin());
         Record dead = caused(RecordKind::dead, at);
@@ -779,6 +787,24 @@ void Scheduler::decide(Effects& effects, Position at, bool scratch_left) {
         }
     }
     if (stop_) wind_down(effects, at, scratch_left);
+}
+
+// A board is seeded once, by the first crew that has a seed and runs on it.
+Record Scheduler::seed_commit(Position at) const {
+    Record seed = caused(RecordKind::commit, at);
+    seed.author = "seed";
+    seed.idempotency_key = "seed";
+    seed.snapshot = version_;
+    for (const auto& [region, entry] : crew_->seed) {
+        Write write;
+        write.region = region;
+        write.content = entry;
+        write.op = policy_of(regions_.at(region)->policy).operations().front();
+        write.why = "seed";
+        write.seal();
+        seed.writes.push_back(std::move(write));
+    }
+    return seed;
 }
 
 void Scheduler::wind_down(Effects& effects, Position at, bool scratch_left) {

@@ -190,6 +190,7 @@ private:
     [[nodiscard]] MatchPtr with_idle_episode(const MatchPtr& match) const;
     [[nodiscard]] double rate(std::uint32_t source, const Match& match) const;
     [[nodiscard]] std::int64_t wall_spent_ms() const;
+    [[nodiscard]] Record seed_commit(Position at) const;
     [[nodiscard]] Record caused(RecordKind kind, Position at) const;
     void trace_commit(const FoldedRecord& folded, const std::string& source, Position woken_by);
 
@@ -213,6 +214,7 @@ private:
     bool run_active_ = false;
     bool held_ = false;  // a new owner has fenced and not yet said `resume`
     bool scratch_stale_ = false;
+    bool seeded_ = false;
     std::optional<StopReason> stop_;
     std::string stop_detail_;
     TimeMs stop_deadline_;
