@@ -387,13 +387,18 @@ private:
     // Asks the terms that bind nothing again, for each binding.
     void ask_again(std::uint32_t index, Position position, const std::vector<Replaced>& replaced, bool by_time) {
         Watched& watched = watched_[index];
-        if (watched.others.empty()) return;
+        std::vector<std::size_t> asked_terms;
+        for (std::size_t i = 0; i < watched.others.size(); ++i) {
+            if (by_time || touches(*watched.others[i], replaced)) asked_terms.push_back(i);
+        }
+        if (asked_terms.empty()) return;
         const Moment at = moment();
         for (auto& [key, state] : watched.bindings) {
             bool changed = false;
-            for (std::size_t i = 0; i < watched.others.size(); ++i) {
+            for (const std::size_t i : asked_terms) {
                 const Term& term = *watched.others[i];
-                if (!by_time && !touches(term, replaced)) continue;
+                // Where nothing that passes its filters came or went, a term says what it said.
+                if (!by_time && !depends_on_time(term) && !bears(term, replaced, state.entries)) continue;
                 TermState& asked = state.terms[i];
                 const bool holds_now = truth(term, at, state.entries);
                 const std::int64_t tick = term.kind == TermKind::every && run_ ? ticks(term, at) : 0;
