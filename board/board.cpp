@@ -8,6 +8,10 @@
 namespace stele {
 namespace {
 
+// Two levels less than what can be read back: a conflict shows the entry inside an object, and a
+// merge by union may put a field's value into an array.
+constexpr std::size_t entry_depth_max = limits::json_depth_max - 2;
+
 // A region as one commit sees it: what was staged by its earlier writes, then what is stored.
 class StagedRegion final : public RegionAccess {
 public:
@@ -94,6 +98,41 @@ std::optional<Refusal> refuse_by_size(const Record& commit) {
                    {}};
 }
 
+bool is_deeper_than(const Value& value, std::size_t levels) {
+    const bool is_nested = value.is_array() || value.is_object();
+    if (!is_nested) return false;
+    if (levels == 0) return true;
+    if (value.is_array()) {
+        return std::any_of(value.as_array().begin(), value.as_array().end(),
+                           [&](const Value& element) { return is_deeper_than(element, levels - 1); });
+    }
+    return std::any_of(value.as_object().begin(), value.as_object().end(),
+                       [&](const Value::Member& member) { return is_deeper_than(member.second, levels - 1); });
+}
+
+Refusal too_large(std::size_t bytes, std::uint32_t line) {
+    return Refusal{line, RefusalRule::limit,
+                   "an entry of " + std::to_string(bytes) + " bytes passes the limit of " +
+                       std::to_string(limits::entry_bytes_max),
+                   {}};
+}
+
+std::optional<Refusal> refuse_content(const RegionSpec& spec, const Write& write, std::uint32_t line) {
+    if (write.text.size() > limits::entry_bytes_max) return too_large(write.text.size(), line);
+    if (is_deeper_than(write.content, entry_depth_max)) {
+        return Refusal{line, RefusalRule::limit,
+                       "an entry may hold " + std::to_string(entry_depth_max) + " levels of arrays and objects, not more",
+                       {}};
+    }
+    if (const std::optional<SchemaProblem> problem = spec.schema.check(write.content)) {
+        return Refusal{line, RefusalRule::schema,
+                       "entry for \"" + spec.name + "\" does not fit: " +
+                           (problem->path.empty() ? std::string() : problem->path + ": ") + problem->message,
+                       {}};
+    }
+    return std::nullopt;
+}
+
 // What can be said without looking at any entry.
 std::optional<Refusal> refuse_on_sight(const RegionSpec& spec, const Write& write, const Authority& authority,
                                        std::uint32_t line) {
@@ -112,18 +151,7 @@ std::optional<Refusal> refuse_on_sight(const RegionSpec& spec, const Write& writ
                        {}};
     }
     if (carries_content(write)) {
-        if (write.text.size() > limits::entry_bytes_max) {
-            return Refusal{line, RefusalRule::limit,
-                           "an entry of " + std::to_string(write.text.size()) + " bytes passes the limit of " +
-                               std::to_string(limits::entry_bytes_max),
-                           {}};
-        }
-        if (const std::optional<SchemaProblem> problem = spec.schema.check(write.content)) {
-            return Refusal{line, RefusalRule::schema,
-                           "entry for \"" + spec.name + "\" does not fit: " +
-                               (problem->path.empty() ? std::string() : problem->path + ": ") + problem->message,
-                           {}};
-        }
+        if (std::optional<Refusal> refusal = refuse_content(spec, write, line)) return refusal;
     }
     if (write.cites.size() > limits::cites_per_write_max) {
         return Refusal{line, RefusalRule::limit, "more than " + std::to_string(limits::cites_per_write_max) + " cites", {}};
@@ -255,6 +283,10 @@ Result<Decision> Board::decide(const Record& commit, const Authority& authority)
             continue;
         }
         PolicyDecision& made = answer->decision;
+        if (made.after.merged_text && made.after.merged_text->size() > limits::entry_bytes_max) {
+            decision.refusals.push_back(too_large(made.after.merged_text->size(), i + 1));
+            continue;
+        }
         std::optional<EntryState> before;
         if (made.after.number != 0 && made.after.number < region.next_entry) {
             Result<std::optional<EntryState>> known = access.entry(made.after.number);

@@ -13,15 +13,17 @@ public:
     /// A number value.
     void add(const Value& value);
     [[nodiscard]] std::uint64_t count() const { return count_; }
-    /// An integer when every addend was one and the sum fits int64, else the nearest double.
+    /// An integer when every addend was one and the sum fits int64, else the nearest double; null
+    /// when that is beyond the greatest double.
     [[nodiscard]] Value sum() const;
     /// The double nearest to the exact quotient. At least one addend.
     [[nodiscard]] Value average() const;
 
 private:
-    std::vector<double> partials_;
+    // Whole numbers and doubles are kept apart, each without loss; `units_` counts the smallest
+    // doubles (2^-1074) in two's complement, and is empty until there is a double.
     __extension__ __int128 whole_ = 0;
-    bool all_whole_ = true;
+    std::vector<std::uint64_t> units_;
     std::uint64_t count_ = 0;
 };
 

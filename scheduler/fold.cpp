@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "board/limits.hpp"
 #include "scheduler/source_view.hpp"
 
 namespace stele {
@@ -105,8 +106,8 @@ Result<Folded> Fold::feed(std::shared_ptr<const LoggedRecord> logged) {
         const Result<std::shared_ptr<const CrewSpec>> crew =
             crew_of(record.parts.empty() ? std::string() : record.parts.front(), record.base_directory, record.inputs);
         if (!crew.ok()) return crew.error();
-        const Status declared = board_.declare((*crew)->regions);
-        if (!declared.ok()) return declared.error();
+        // Stored: it was judged when it was new, and the regions may have moved on since.
+        board_.adopt((*crew)->regions);
     }
     Folded folded;
     folded.logged = std::move(logged);
@@ -181,6 +182,8 @@ Record Fold::scratch_commit(Position at) const {
         if (spec == nullptr || !spec->scratch || spec->durable_scratch || region.active_entries == 0) continue;
         const Status scanned = board_.entries().for_each(region.number, board_.meta().last, false, [&](const EntryState& state) {
             if (!state.active) return true;
+            // What does not fit into one commit is cleared by the next: the core asks until none is left.
+            if (commit.writes.size() == limits::writes_per_commit_max) return false;
             Write write;
             write.op = WriteOp::retract;
             write.region = region.name;

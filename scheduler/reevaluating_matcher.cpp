@@ -121,6 +121,21 @@ bool truth(const Term& term, const Moment& moment, const Bindings& bindings) {
     return false;
 }
 
+// The newest tick of `every` that this term, if it holds, holds by: in milliseconds since the run began.
+std::int64_t newest_tick_ms(const Term& term, const Moment& moment, const Bindings& bindings) {
+    if (!moment.run) return 0;
+    if (term.kind == TermKind::every) return ticks(term, moment) * term.duration_ms;
+    std::int64_t newest = 0;
+    if (term.kind != TermKind::any) return newest;
+    for (const auto& alternative : term.alternatives) {
+        const bool all = std::all_of(alternative.begin(), alternative.end(),
+                                     [&](const Term& inner) { return truth(inner, moment, bindings); });
+        if (!all) continue;
+        for (const Term& inner : alternative) newest = std::max(newest, newest_tick_ms(inner, moment, bindings));
+    }
+    return newest;
+}
+
 // When a false term, or a part of one, may change by time alone.
 void collect_dues(const Term& term, const Moment& moment, const Bindings& bindings, std::vector<TimeMs>& waits,
                   std::vector<TimeMs>& ticks_due) {
@@ -251,15 +266,30 @@ public:
     }
 
     MatchDelta take_delta() override {
-        MatchDelta delta = std::move(delta_);
+        const MatchDelta gathered = std::move(delta_);
         delta_ = {};
+        // What came and went since the last call is nothing to the caller, who cannot tell the order.
+        std::set<const Match*> came;
+        std::set<const Match*> passed;
+        for (const MatchPtr& match : gathered.added) came.insert(match.get());
+        MatchDelta delta;
+        for (const MatchPtr& match : gathered.removed) {
+            if (came.count(match.get()) > 0) {
+                passed.insert(match.get());
+            } else {
+                delta.removed.push_back(match);
+            }
+        }
+        for (const MatchPtr& match : gathered.added) {
+            if (passed.count(match.get()) == 0) delta.added.push_back(match);
+        }
         return delta;
     }
 
     std::optional<TimeMs> next_due() const override {
         std::vector<TimeMs> waits;
         std::vector<TimeMs> ticks_due;
-        for (const std::uint32_t index : timed_) collect_dues_of(watched_[index], waits, ticks_due);
+        for (const std::uint32_t index : timed_) collect_dues_of(watched_[index], false, waits, ticks_due);
         waits.insert(waits.end(), ticks_due.begin(), ticks_due.end());
         if (waits.empty()) return std::nullopt;
         return *std::min_element(waits.begin(), waits.end());
@@ -268,7 +298,7 @@ public:
     bool holds_due() const override {
         std::vector<TimeMs> waits;
         std::vector<TimeMs> ticks_due;
-        for (const std::uint32_t index : timed_) collect_dues_of(watched_[index], waits, ticks_due);
+        for (const std::uint32_t index : timed_) collect_dues_of(watched_[index], true, waits, ticks_due);
         return !waits.empty();
     }
 
@@ -288,7 +318,7 @@ private:
     struct TermState {
         bool holds = false;
         Position since;
-        std::int64_t tick = 0;
+        std::int64_t tick_ms = 0;
     };
     // Bound versions in variable order: what tells one binding from another.
     using BindingKey = std::vector<std::pair<std::uint64_t, std::uint32_t>>;
@@ -378,7 +408,7 @@ private:
             const Term& term = *watched.others[i];
             state.terms[i].holds = truth(term, moment(), bindings);
             state.terms[i].since = term.kind == TermKind::start ? run_ : birth;
-            state.terms[i].tick = term.kind == TermKind::every ? ticks(term, moment()) : 0;
+            state.terms[i].tick_ms = newest_tick_ms(term, moment(), bindings);
         }
         for (const EntryPtr& entry : bindings) watched.by_entry[{entry->id.region, entry->id.number}].insert(key);
         settle(index, state);
@@ -401,16 +431,16 @@ private:
                 if (!by_time && !depends_on_time(term) && !bears(term, replaced, state.entries)) continue;
                 TermState& asked = state.terms[i];
                 const bool holds_now = truth(term, at, state.entries);
-                const std::int64_t tick = term.kind == TermKind::every && run_ ? ticks(term, at) : 0;
+                const std::int64_t tick_ms = newest_tick_ms(term, at, state.entries);
                 const bool again = holds_now && asked.holds &&
                                    ((term.again_on_change && bears(term, replaced, state.entries)) ||
-                                    tick != asked.tick || (term.kind == TermKind::start && asked.since != run_));
+                                    tick_ms > asked.tick_ms || (term.kind == TermKind::start && asked.since != run_));
                 if (holds_now != asked.holds || again) {
                     changed = true;
                     if (holds_now) asked.since = term.kind == TermKind::start ? run_ : position;
                     asked.holds = holds_now;
                 }
-                asked.tick = tick;
+                asked.tick_ms = std::max(asked.tick_ms, tick_ms);
             }
             if (changed) settle(index, state);
         }
@@ -455,7 +485,9 @@ private:
         state.match = std::move(next);
     }
 
-    void collect_dues_of(const Watched& watched, std::vector<TimeMs>& waits, std::vector<TimeMs>& ticks_due) const {
+    // `to_come`: only what may still make a match, not what may end one.
+    void collect_dues_of(const Watched& watched, bool to_come, std::vector<TimeMs>& waits,
+                         std::vector<TimeMs>& ticks_due) const {
         if (!run_) return;
         for (const auto& [key, state] : watched.bindings) {
             // A wait counts only if nothing but time keeps the condition from holding.
@@ -467,6 +499,7 @@ private:
             }();
             if (!only_time) continue;
             for (std::size_t i = 0; i < state.terms.size(); ++i) {
+                if (to_come && state.terms[i].holds) continue;
                 collect_dues(*watched.others[i], moment(), state.entries, waits, ticks_due);
             }
         }

@@ -732,12 +732,11 @@ void Scheduler::close(ActivationId id, const std::vector<std::uint32_t>& stale_m
 // ---- deciding ------------------------------------------------------------------------------------
 
 void Scheduler::decide(Effects& effects, Position at, bool scratch_left) {
-    if (scratch_stale_ && scratch_left) {
+    scratch_stale_ = scratch_stale_ && scratch_left;
+    if (scratch_stale_) {
         effects.clear_scratch = true;
-        scratch_stale_ = false;
         return;
     }
-    scratch_stale_ = false;
     if (!seeded_ && !crew_->seed.empty()) {
         effects.append = seed_commit(at);
         return;

@@ -48,7 +48,7 @@ TEST_CASE("each policy takes its own operations and retract, and refuses all oth
         {PolicyKind::last_writer_wins, {WriteOp::put}, "is last_writer_wins: it takes put, retract, not "},
         {PolicyKind::counter, {WriteOp::increment}, "is counter: it takes increment, retract, not "},
     };
-    const WriteOp all[] = {WriteOp::insert, WriteOp::add,     WriteOp::remove,   WriteOp::put,
+    const WriteOp all[] = {WriteOp::insert,  WriteOp::add,     WriteOp::remove,   WriteOp::put,
                            WriteOp::replace, WriteOp::retract, WriteOp::increment};
     for (const Case& each : cases) {
         RegionSpec spec = region("r", each.policy);
@@ -115,13 +115,55 @@ TEST_CASE("entries, cites and commits past their limits are refused") {
     check_refused(board.commit("web", {learned}), 1, RefusalRule::limit, "more than 1000 cites");
 
     const std::vector<Write> many(limits::writes_per_commit_max + 1, write(WriteOp::insert, "notes", "{}"));
-    check_refused(board.commit("web", many), 0, RefusalRule::limit, "a commit of 100001 writes passes the limit of 100000");
+    check_refused(board.commit("web", many), 0, RefusalRule::limit,
+                  "a commit of 100001 writes passes the limit of 100000");
 
-    Write explained = write(WriteOp::insert, "notes", "{}");
-    explained.why.assign(limits::record_bytes_max / 4, 'x');
-    check_refused(board.commit("web", std::vector<Write>(4, explained)), 0, RefusalRule::limit,
-                  "a commit of 268435464 bytes passes the limit of 268435456");
+    // Decided only: the log of this test need not hold it.
+    Record explained;
+    explained.author = "web";
+    explained.writes.push_back(write(WriteOp::insert, "notes", "{}"));
+    explained.writes.back().why.assign(limits::record_bytes_max, 'x');
+    const Result<Decision> decision = board.board().decide(explained, board.authority("web", board.last()));
+    REQUIRE(decision.ok());
+    check_refused(*decision, 0, RefusalRule::limit, "a commit of 268435458 bytes passes the limit of 268435456");
     CHECK(board.entries("notes").empty());
+}
+
+TEST_CASE("the deepest entry that is accepted can be shown in a conflict and read again") {
+    RegionSpec merged = region("facts", PolicyKind::set_union, {"k"});
+    merged.merge = {{"v", MergeLaw::set_union}};
+    TestBoard board({region("cell", PolicyKind::cas), merged});
+    const auto nested = [](std::size_t levels) {
+        Value value = 1;
+        for (std::size_t i = 1; i < levels; ++i) value = Value::object({{"v", value}});
+        return Value::object({{"k", 1}, {"v", value}});
+    };
+    const std::size_t deepest = limits::json_depth_max - 2;
+    check_refused(board.commit("web", {write(WriteOp::insert, "cell", nested(deepest + 1))}), 1, RefusalRule::limit,
+                  "an entry may hold 62 levels of arrays and objects, not more");
+    check_accepted(board.commit(
+        "web", {write(WriteOp::insert, "cell", nested(deepest)), write(WriteOp::add, "facts", nested(deepest))}));
+    check_refused(board.commit("docs", {replace("cell", 1, 7, nested(1))}), 1, RefusalRule::conflict, "found 1");
+    const Position conflict = board.last();
+    board.reopen();
+    CHECK(board.entry("cell", 1)->content == nested(deepest));
+    CHECK(board.entry("facts", 1)->content.find("v")->is_array());
+    const Result<std::shared_ptr<const LoggedRecord>> record = board.board().entries().record(conflict);
+    REQUIRE(record.ok());
+    CHECK(*(*record)->verdict.refusals.at(0).current.find("entry") == nested(deepest));
+}
+
+TEST_CASE("a merge that grows past the limit of an entry is refused") {
+    RegionSpec spec = region("facts", PolicyKind::set_union, {"k"});
+    spec.merge = {{"all", MergeLaw::set_union}};
+    TestBoard board({spec});
+    const auto half = [](char filler) {
+        return write(WriteOp::add, "facts",
+                     Value::object({{"k", 1}, {"all", std::string(limits::entry_bytes_max / 2, filler)}}));
+    };
+    check_accepted(board.commit("web", {half('a')}));
+    check_refused(board.commit("docs", {half('b')}), 1, RefusalRule::limit, "passes the limit of 16777216");
+    CHECK(board.entry("facts", 1)->version == 1);
 }
 
 TEST_CASE("one refused write refuses the commit, and every refusal is listed") {
@@ -156,7 +198,8 @@ TEST_CASE("an equal add to a set_union is one entry with both authors and no new
     TestBoard board({region("open_questions", PolicyKind::set_union)});
     const Position start = board.last();
     board.commit("web", {write(WriteOp::add, "open_questions", R"({"text":"why?"})")}, start);
-    const Decision second = board.commit("docs", {write(WriteOp::add, "open_questions", R"({ "text" : "why?" })")}, start);
+    const Decision second =
+        board.commit("docs", {write(WriteOp::add, "open_questions", R"({ "text" : "why?" })")}, start);
     check_accepted(second);
     CHECK_FALSE(second.changes_content());
     CHECK(second.outcomes[0].effect == Effect::none);
@@ -247,8 +290,8 @@ TEST_CASE("fields beside the key of a set_union are merged by their laws") {
     board.commit("web", {write(WriteOp::add, "facts", R"({"name":"a","low":3,"high":3,"seen_in":["w","a"]})")}, start);
     CHECK(text_of(board.entry("facts", 1)) == R"({"high":3,"low":3,"name":"a","seen_in":["a","w"]})");
     const Position only_web = board.last();
-    const Decision second =
-        board.commit("docs", {write(WriteOp::add, "facts", R"({"name":"a","low":2,"high":2.5,"seen_in":["b","a"]})")}, start);
+    const Decision second = board.commit(
+        "docs", {write(WriteOp::add, "facts", R"({"name":"a","low":2,"high":2.5,"seen_in":["b","a"]})")}, start);
     CHECK(second.outcomes[0].effect == Effect::updated);
     CHECK(second.outcomes[0].merged);
     CHECK(text_of(board.entry("facts", 1)) == R"({"high":3,"low":2,"name":"a","seen_in":["a","b","w"]})");
@@ -319,8 +362,7 @@ TEST_CASE("a replace must name the version it had read, and the second of two ge
     check_accepted(board.commit("web", {replace("cell", 1, 1, json(R"({"n":1})"))}));
     const Decision second = board.commit("docs", {replace("cell", 1, 1, json(R"({"n":2})"))});
     check_refused(second, 1, RefusalRule::conflict, "region \"cell\": expected version 1 of cell/1, found 2");
-    CHECK(second.refusals[0].current ==
-          json(R"({"active":true,"entry":{"n":1},"id":"cell/1","version":2})"));
+    CHECK(second.refusals[0].current == json(R"({"active":true,"entry":{"n":1},"id":"cell/1","version":2})"));
 
     check_accepted(board.commit("web", {take(WriteOp::retract, "cell", 1)}));
     const Decision gone = board.commit("docs", {replace("cell", 1, 2, json(R"({"n":2})"))});
@@ -332,8 +374,7 @@ TEST_CASE("a key of a cas region is taken once, is not changed by a replace, and
     TestBoard board({region("items", PolicyKind::cas, {"k"})});
     board.commit("web", {write(WriteOp::insert, "items", R"({"k":"a","n":1})")});
     check_refused(board.commit("docs", {write(WriteOp::insert, "items", R"({"k":"a","n":2})")}), 1,
-                  RefusalRule::conflict,
-                  "there is an entry with the key [\"a\"] already, items/1; replace it instead");
+                  RefusalRule::conflict, "there is an entry with the key [\"a\"] already, items/1; replace it instead");
     check_refused(board.commit("web", {replace("items", 1, 1, json(R"({"k":"b"})"))}), 1, RefusalRule::schema,
                   "replace may not change the key of items/1");
     check_accepted(board.commit("web", {take(WriteOp::retract, "items", 1, 1)}));
@@ -395,7 +436,8 @@ TEST_CASE("an increment is one integer and stays within int64") {
     TestBoard board({region("spend", PolicyKind::counter)});
     const std::string words = "an increment is {\"by\": integer}, got ";
     for (const char* content : {"{}", R"({"by":"1"})", R"({"by":1.5})", R"({"by":1,"of":2})"}) {
-        check_refused(board.commit("web", {write(WriteOp::increment, "spend", content)}), 1, RefusalRule::schema, words);
+        check_refused(board.commit("web", {write(WriteOp::increment, "spend", content)}), 1, RefusalRule::schema,
+                      words);
     }
     check_accepted(board.commit("web", {increment("spend", INT64_MAX)}));
     check_refused(board.commit("web", {increment("spend", 1)}), 1, RefusalRule::overflow,
@@ -485,7 +527,8 @@ TEST_CASE("a put after a retraction continues the versions of the same id") {
 TEST_CASE("retracting and putting again in one commit is one update") {
     TestBoard board({region("status", PolicyKind::last_writer_wins, {"k"})});
     board.commit("web", {write(WriteOp::put, "status", R"({"k":1,"v":"a"})")});
-    check_accepted(board.commit("web", {take(WriteOp::retract, "status", 1), write(WriteOp::put, "status", R"({"k":1})")}));
+    check_accepted(
+        board.commit("web", {take(WriteOp::retract, "status", 1), write(WriteOp::put, "status", R"({"k":1})")}));
     const std::vector<EntryChange> changes = board.changes(*board.logged().back());
     REQUIRE(changes.size() == 1);
     CHECK(changes[0].kind == EntryChange::Kind::updated);
@@ -500,7 +543,8 @@ TEST_CASE("a cite names what its author had seen or an earlier line of the same 
     board.commit("web", {write(WriteOp::insert, "notes", R"({"n":1})")});
     Write citing = write(WriteOp::insert, "notes", R"({"n":2})");
     citing.cites = {{{"notes", 1}, 0}};
-    check_refused(board.commit("docs", {citing}, before), 1, RefusalRule::cite, "cites notes/1, which docs had not seen");
+    check_refused(board.commit("docs", {citing}, before), 1, RefusalRule::cite,
+                  "cites notes/1, which docs had not seen");
     check_accepted(board.commit("docs", {citing}));
     CHECK(board.entry("notes", 2)->cites == std::vector<EntryId>{{"notes", 1}});
 

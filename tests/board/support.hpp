@@ -167,22 +167,7 @@ public:
         return std::move(*changes);
     }
 
-    // How commits are judged; a test that is about grants or cites replaces them. By default
-    // everything is granted but taking back what others wrote.
-    MayWrite may_write = [](std::string_view, std::string_view, WriteOp op) { return op != WriteOp::retract; };
-    HasSeen has_seen;  // none: what the writer's snapshot shows
-    bool acts_as_owner = false;
-
-private:
-    void open() {
-        Result<std::unique_ptr<Board>> opened = Board::open(*store_, board_number, family);
-        REQUIRE(opened.ok());
-        board_ = std::move(*opened);
-        REQUIRE(board_->declare(regions_).ok());
-        log_ = make_store_log(*store_, board_number);
-    }
-
-    Authority authority(const std::string& author, Position snapshot) {
+    [[nodiscard]] Authority authority(const std::string& author, Position snapshot) const {
         Authority made;
         made.author = author;
         made.snapshot = snapshot;
@@ -196,6 +181,21 @@ private:
             };
         }
         return made;
+    }
+
+    // How commits are judged; a test that is about grants or cites replaces them. By default
+    // everything is granted but taking back what others wrote.
+    MayWrite may_write = [](std::string_view, std::string_view, WriteOp op) { return op != WriteOp::retract; };
+    HasSeen has_seen;  // none: what the writer's snapshot shows
+    bool acts_as_owner = false;
+
+private:
+    void open() {
+        Result<std::unique_ptr<Board>> opened = Board::open(*store_, board_number, family);
+        REQUIRE(opened.ok());
+        board_ = std::move(*opened);
+        REQUIRE(board_->declare(regions_).ok());
+        log_ = make_store_log(*store_, board_number);
     }
 
     void append(Record record, const Verdict& verdict, const Decision* decision) {
@@ -235,9 +235,7 @@ inline std::string refusals_text(const Decision& decision) {
     return text;
 }
 
-inline void check_accepted(const Decision& decision) {
-    CHECK_MESSAGE(decision.accepted(), refusals_text(decision));
-}
+inline void check_accepted(const Decision& decision) { CHECK_MESSAGE(decision.accepted(), refusals_text(decision)); }
 
 /// Exactly one refusal: of this line, by this rule, with these words in its message.
 inline void check_refused(const Decision& decision, std::uint32_t line, RefusalRule rule, std::string_view words) {
@@ -331,13 +329,20 @@ private:
         if (!takes(spec_->policy, write.op)) return RefusalRule::unknown;
         if (write.op != WriteOp::retract && !may_write_(author_, name, write.op)) return RefusalRule::grant;
         switch (write.op) {
-            case WriteOp::insert: return insert(write, outcome);
-            case WriteOp::increment: return increment(write, outcome);
-            case WriteOp::put: return put(write, outcome);
-            case WriteOp::replace: return replace(write, outcome);
-            case WriteOp::add: return add(write, outcome);
-            case WriteOp::remove: return remove(write, outcome);
-            case WriteOp::retract: return retract(write, outcome);
+            case WriteOp::insert:
+                return insert(write, outcome);
+            case WriteOp::increment:
+                return increment(write, outcome);
+            case WriteOp::put:
+                return put(write, outcome);
+            case WriteOp::replace:
+                return replace(write, outcome);
+            case WriteOp::add:
+                return add(write, outcome);
+            case WriteOp::remove:
+                return remove(write, outcome);
+            case WriteOp::retract:
+                return retract(write, outcome);
         }
         return RefusalRule::unknown;
     }
@@ -345,12 +350,17 @@ private:
     static bool takes(PolicyKind policy, WriteOp op) {
         if (op == WriteOp::retract) return true;
         switch (policy) {
-            case PolicyKind::append_only: return op == WriteOp::insert;
-            case PolicyKind::set_union: return op == WriteOp::add || op == WriteOp::remove;
+            case PolicyKind::append_only:
+                return op == WriteOp::insert;
+            case PolicyKind::set_union:
+                return op == WriteOp::add || op == WriteOp::remove;
             case PolicyKind::single_writer:
-            case PolicyKind::last_writer_wins: return op == WriteOp::put;
-            case PolicyKind::cas: return op == WriteOp::insert || op == WriteOp::replace;
-            case PolicyKind::counter: return op == WriteOp::increment;
+            case PolicyKind::last_writer_wins:
+                return op == WriteOp::put;
+            case PolicyKind::cas:
+                return op == WriteOp::insert || op == WriteOp::replace;
+            case PolicyKind::counter:
+                return op == WriteOp::increment;
         }
         return false;
     }
@@ -478,9 +488,15 @@ private:
             std::sort(values.begin(), values.end(), [](const Value& a, const Value& b) { return compare(a, b) < 0; });
             values.erase(std::unique(values.begin(), values.end()), values.end());
             switch (law) {
-                case MergeLaw::min: content.set(field, values.front()); break;
-                case MergeLaw::max: content.set(field, values.back()); break;
-                case MergeLaw::set_union: content.set(field, Value(std::move(values))); break;
+                case MergeLaw::min:
+                    content.set(field, values.front());
+                    break;
+                case MergeLaw::max:
+                    content.set(field, values.back());
+                    break;
+                case MergeLaw::set_union:
+                    content.set(field, Value(std::move(values)));
+                    break;
             }
         }
         return content;
@@ -507,9 +523,7 @@ private:
         return std::nullopt;
     }
 
-    [[nodiscard]] bool is_unseen(std::uint64_t position) const {
-        return position > snapshot_ && position != position_;
-    }
+    [[nodiscard]] bool is_unseen(std::uint64_t position) const { return position > snapshot_ && position != position_; }
 
     ModelEntry* with_key(const Value& content) {
         for (auto& [number, entry] : *entries_) {
@@ -551,8 +565,8 @@ inline std::string difference(const std::vector<EntryPtr>& shown, const std::map
         if (other.id.number != number) {
             return "entry " + std::to_string(other.id.number) + " is shown instead of " + std::to_string(number);
         }
-        if (other.version != entry.version || other.position.number != entry.position ||
-            other.author != entry.author || other.content != entry.content || !other.active) {
+        if (other.version != entry.version || other.position.number != entry.position || other.author != entry.author ||
+            other.content != entry.content || !other.active) {
             return "entry " + std::to_string(number) + " is " + to_json(other.content) + " version " +
                    std::to_string(other.version) + " by " + other.author + " of " +
                    std::to_string(other.position.number) + ", not " + to_json(entry.content) + " version " +
