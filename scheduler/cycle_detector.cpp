@@ -127,7 +127,7 @@ std::string join(const std::vector<std::string>& words, const char* between) {
 std::string describe(const CommitTrace& trace) {
     std::vector<std::string> shown(trace.entries.begin(),
                                    trace.entries.begin() + static_cast<long>(std::min<std::size_t>(3, trace.entries.size())));
-    if (trace.entries.size() > shown.size()) shown.push_back("...");
+    if (trace.entries.size() > shown.size()) shown.emplace_back("...");
     return trace.source + " wrote " + join(shown, ", ") + " at version " + std::to_string(trace.position.number);
 }
 

@@ -491,12 +491,10 @@ private:
         if (!run_) return;
         for (const auto& [key, state] : watched.bindings) {
             // A wait counts only if nothing but time keeps the condition from holding.
-            const bool only_time = [&] {
-                for (std::size_t i = 0; i < state.terms.size(); ++i) {
-                    if (!state.terms[i].holds && !depends_on_time(*watched.others[i])) return false;
-                }
-                return true;
-            }();
+            bool only_time = true;
+            for (std::size_t i = 0; i < state.terms.size(); ++i) {
+                only_time = only_time && (state.terms[i].holds || depends_on_time(*watched.others[i]));
+            }
             if (!only_time) continue;
             for (std::size_t i = 0; i < state.terms.size(); ++i) {
                 if (to_come && state.terms[i].holds) continue;

@@ -180,7 +180,7 @@ private:
     bool try_start(Effects& effects, Position at, bool slots_free);
     bool try_start_idle(Effects& effects, Position at);
     void start(Effects& effects, Position at, std::uint32_t source, std::vector<MatchPtr> members, double rating,
-               ActivationId activation);
+               ActivationId id);
     [[nodiscard]] bool eligible(std::uint32_t source, bool slots_free) const;
     [[nodiscard]] bool has_slot(std::uint32_t source, bool slots_free) const;
     [[nodiscard]] bool batch_ready(std::uint32_t source) const;
