@@ -40,6 +40,7 @@ inline constexpr double cycle_similarity_default = 0.95;
 inline constexpr std::size_t chain_activations_kept = 100'000;
 
 inline constexpr std::size_t group_commit_records_max = 256;
+inline constexpr std::size_t core_records_in_a_row_max = 64;  // then what waits from outside comes first
 inline constexpr std::int64_t async_sync_interval_ms = 200;
 inline constexpr std::int64_t head_mark_interval_ms = 1'000;
 inline constexpr std::size_t socket_line_bytes_max = 4U << 20;

@@ -218,13 +218,18 @@ void BoardEngine::pump() {
     if (failed_) return;
     std::size_t folded = 0;
     while (!failed_ && folded < limits::group_commit_records_max && (next_ || !inbox_.empty())) {
+        // Rules that wake each other for ever must not keep a Ctrl-C out. A decision that is not in
+        // the log has not happened: the core takes it again, or another, after what came between.
+        if (next_ && !inbox_.empty() && in_a_row_ >= limits::core_records_in_a_row_max) next_.reset();
         if (next_) {
             Record record = std::move(*next_);
             next_.reset();
+            ++in_a_row_;
             fold_one(std::move(record), {});
         } else {
             Waiting waiting = std::move(inbox_.front());
             inbox_.pop_front();
+            in_a_row_ = 0;
             fold_one(std::move(waiting.record), std::move(waiting.acknowledge));
         }
         ++folded;
@@ -286,22 +291,15 @@ void BoardEngine::follow(Folded& folded) {
     arm_timer(effects.wake_at);
 }
 
-// For what must be in the log before its caller goes on: folded and written now, synced later.
+// For what must be in the log before its caller goes on: folded and written now, synced later. It
+// displaces what the core had decided; the core decides again.
 bool BoardEngine::submit_now(Record record) {
     if (failed_) return false;
-    drain_next();
+    next_.reset();
     const bool accepted = fold_one(std::move(record), {});
-    drain_next();
     flush();
+    if (next_) schedule_pump();
     return accepted && !failed_;
-}
-
-void BoardEngine::drain_next() {
-    while (next_ && !failed_) {
-        Record record = std::move(*next_);
-        next_.reset();
-        fold_one(std::move(record), {});
-    }
 }
 
 void BoardEngine::flush() {

@@ -91,7 +91,6 @@ private:
     void pump();
     bool fold_one(Record record, Acknowledge acknowledge);
     bool submit_now(Record record);
-    void drain_next();
     void follow(Folded& folded);
     void flush();
     void request_sync();
@@ -131,8 +130,9 @@ private:
     std::optional<Durability> forced_durability_;
 
     std::deque<Waiting> inbox_;
-    /// What the core said must come next; nothing is folded before it.
+    /// What the core decided; what comes from outside may displace it, and it decides again.
     std::optional<Record> next_;
+    std::size_t in_a_row_ = 0;  // records of the core since the last one from outside
     bool pump_posted_ = false;
     bool folding_ = false;
     bool failed_ = false;

@@ -408,6 +408,7 @@ Result<RunRequest> run_request_from(const Value& value) {
 std::optional<ExitCode> ask_owner(const std::string& directory, const Value& request,
                                   const std::function<void(const Value& line)>& on_line,
                                   const std::function<bool()>& interrupted) {
+    if (socket_path(directory).size() >= sizeof(sockaddr_un{}.sun_path)) return std::nullopt;
     asio::io_context loop;
     Socket socket(loop);
     boost::system::error_code error;

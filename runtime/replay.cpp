@@ -82,14 +82,16 @@ Result<ReplayReport> verify_replay(StateStore& store, const BoardInfo& info, Pos
         previous = *link;
         const Record& record = decoded->record;
 
-        // An owner may die between a decision and its record; then a fence comes first.
-        if (decided && record.kind != RecordKind::fence) {
+        // What comes from outside may displace a decision (and so does the fence of a new owner); then
+        // the core decides again. What it did decide must stand in the log as it would be now.
+        if (is_caused(record)) {
+            if (!decided) {
+                return differs(position, "the log has " + describe(record) + ", the replay decides nothing here");
+            }
             if (!same_decision(*decided, record)) {
                 return differs(position, "the log has " + describe(record) + ", the replay decides " + describe(*decided));
             }
             ++report.decisions;
-        } else if (!decided && is_caused(record)) {
-            return differs(position, "the log has " + describe(record) + ", the replay decides nothing here");
         }
         decided.reset();
 

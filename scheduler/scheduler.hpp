@@ -77,7 +77,8 @@ struct RuleFiring {
 
 /// What a step asks for, in this order. Nothing in it has happened yet.
 struct Effects {
-    /// Must be appended next. Epoch and time are the appender's to fill.
+    /// To be appended next. Epoch and time are the appender's to fill. A record from outside may come
+    /// before it; then it is void, and the next step decides anew.
     std::optional<Record> append;
     std::optional<RuleFiring> fire;
     /// The sources' private regions must be emptied next, by a commit of "system".
