@@ -38,6 +38,8 @@ Status View::for_each(std::string_view region, bool reverse,
 Result<std::uint64_t> View::count(std::string_view region) const {
     const RegionState* known = entries_->region(region);
     if (known == nullptr) return std::uint64_t{0};
+    // The fold keeps the count of the newest version.
+    if (at_ >= known->last_change) return known->active_entries;
     std::uint64_t count = 0;
     const Status scanned = entries_->for_each(known->number, at_, false, [&](const EntryState& state) {
         count += state.active ? 1 : 0;

@@ -1,6 +1,7 @@
 #include "scheduler/fold.hpp"
 
 #include <algorithm>
+#include <set>
 
 #include "board/limits.hpp"
 #include "scheduler/source_view.hpp"
@@ -32,7 +33,7 @@ Fold::Fold(Board& board, CrewReader read_crew)
                          if (!logged.ok()) return logged.error();
                          const Result<std::vector<EntryChange>> changes = board_.changes_of(**logged);
                          if (!changes.ok()) return changes.error();
-                         if (!changes->empty()) visit(at, (*logged)->record.time, *changes);
+                         visit(at, (*logged)->record.time, *changes);
                      }
                      return Done{};
                  }) {}
@@ -118,8 +119,9 @@ Status Fold::step(Folded& folded) {
     Result<std::vector<EntryChange>> changes = board_.changes_of(*folded.logged);
     if (!changes.ok()) return changes.error();
     folded.changes = std::move(*changes);
+    count_scratch(folded.changes);
     Result<Effects> effects =
-        scheduler_.step(FoldedRecord{*folded.logged, folded.changes, scratch_left() > 0});
+        scheduler_.step(FoldedRecord{*folded.logged, folded.changes, scratch_left()});
     if (!effects.ok()) return effects.error();
     folded.effects = std::move(*effects);
     if (folded.effects.clear_scratch) folded.effects.append = scratch_commit(folded.logged->position);
@@ -151,20 +153,22 @@ Authority Fold::authority_of(const Record& record) const {
     };
     const View view = board_.view(authority.snapshot);
     const std::vector<EntryPtr> bindings = live != nullptr ? first_bindings(live->members) : std::vector<EntryPtr>();
-    authority.has_seen = [&record, live, source, view, bindings](const EntryId& entry) {
+    // Worked out at the first cite that is not of the match, and then for the whole commit.
+    const auto shown = std::make_shared<std::optional<std::set<EntryId>>>();
+    authority.has_seen = [&record, live, source, view, bindings, shown](const EntryId& entry) {
+        const auto is_entry = [&](const BoundEntry& bound) { return bound.id == entry; };
         for (const MatchRecord& member : record.members) {
-            for (const BoundEntry& bound : member.bound) {
-                if (bound.id == entry) return true;
-            }
+            if (std::any_of(member.bound.begin(), member.bound.end(), is_entry)) return true;
         }
         if (live == nullptr || source == nullptr) return false;
         for (const MatchPtr& member : live->members) {
-            for (const BoundEntry& bound : member->bound) {
-                if (bound.id == entry) return true;
-            }
+            if (std::any_of(member->bound.begin(), member->bound.end(), is_entry)) return true;
         }
-        const Result<bool> shown = shows(*source, bindings, view, entry);
-        return shown.ok() && *shown;
+        if (!*shown) {
+            Result<std::set<EntryId>> ids = shown_ids(*source, bindings, view);
+            *shown = ids.ok() ? std::move(*ids) : std::set<EntryId>();
+        }
+        return (*shown)->count(entry) > 0;
     };
     return authority;
 }
@@ -199,10 +203,20 @@ Record Fold::scratch_commit(Position at) const {
     return commit;
 }
 
-std::uint64_t Fold::scratch_left() const {
-    std::uint64_t left = 0;
-    for (const RegionNumber number : board_.scratch_regions()) left += board_.entries().regions()[number].active_entries;
-    return left;
+// Counted along the log: the stored state may be further on than what is being fed.
+void Fold::count_scratch(const std::vector<EntryChange>& changes) {
+    for (const EntryChange& change : changes) {
+        const RegionState* region = board_.entries().region(change.id.region);
+        if (region == nullptr || !region->scratch) continue;
+        scratch_entries_[region->number] += (change.after ? 1 : 0) - (change.before ? 1 : 0);
+    }
+}
+
+bool Fold::scratch_left() const {
+    return std::any_of(board_.scratch_regions().begin(), board_.scratch_regions().end(), [&](RegionNumber number) {
+        const auto counted = scratch_entries_.find(number);
+        return counted != scratch_entries_.end() && counted->second > 0;
+    });
 }
 
 Result<std::shared_ptr<const CrewSpec>> Fold::crew_of(const std::string& text, const std::string& base_directory,

@@ -4,6 +4,8 @@
 // effects say. Loop thread only.
 #pragma once
 
+#include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -56,11 +58,14 @@ public:
 private:
     [[nodiscard]] Authority authority_of(const Record& record) const;
     [[nodiscard]] Record scratch_commit(Position at) const;
-    [[nodiscard]] std::uint64_t scratch_left() const;
+    void count_scratch(const std::vector<EntryChange>& changes);
+    [[nodiscard]] bool scratch_left() const;
     Result<std::shared_ptr<const CrewSpec>> crew_of(const std::string& text, const std::string& base_directory,
                                                     const std::string& inputs);
 
     Board& board_;
+    /// Active entries of each private region as of the last step.
+    std::map<RegionNumber, std::int64_t> scratch_entries_;
     CrewReader read_crew_;
     // The last crew read: judging, the scheduler and the region table all ask for the same one.
     std::string crew_read_from_;

@@ -12,11 +12,14 @@ namespace {
 
 constexpr TimeMs never{std::numeric_limits<std::int64_t>::max()};
 
+// For a person's line: the first few; all of them stand in the refused record.
 std::string join(const std::vector<Refusal>& refusals) {
+    constexpr std::size_t shown_max = 3;
     std::string text;
-    for (const Refusal& refusal : refusals) {
-        text += (text.empty() ? "" : "; ") + std::string(to_text(refusal.rule)) + ": " + refusal.message;
+    for (std::size_t i = 0; i < refusals.size() && i < shown_max; ++i) {
+        text += (text.empty() ? "" : "; ") + std::string(to_text(refusals[i].rule)) + ": " + refusals[i].message;
     }
+    if (refusals.size() > shown_max) text += "; and " + std::to_string(refusals.size() - shown_max) + " more";
     return text;
 }
 
@@ -38,10 +41,25 @@ std::optional<std::size_t> idle_episode_index(const Condition& condition) {
     return std::nullopt;
 }
 
-Position newest_age(const std::vector<MatchPtr>& members) {
-    Position age;
-    for (const MatchPtr& member : members) age = std::max(age, member->age);
-    return age;
+bool is_timer(TermKind kind) {
+    return kind == TermKind::quiet || kind == TermKind::after || kind == TermKind::every;
+}
+
+// The newest commit that the members are made of. What a timer let through was caused by what it held
+// back, so sources that wake each other slowly are one chain as well.
+Position newest_cause(const SourceSpec& source, const std::vector<MatchPtr>& members) {
+    std::vector<bool> timed;
+    for (const Term& term : source.when.terms) {
+        if (!term.binds()) timed.push_back(is_timer(term.kind));
+    }
+    Position cause;
+    for (const MatchPtr& member : members) {
+        for (const EntryPtr& entry : member->entries) cause = std::max(cause, entry->position);
+        for (std::size_t i = 0; i < member->episodes.size(); ++i) {
+            if (i >= timed.size() || !timed[i]) cause = std::max(cause, member->episodes[i]);
+        }
+    }
+    return cause;
 }
 
 }  // namespace
@@ -244,8 +262,15 @@ Result<Effects> Scheduler::step(const FoldedRecord& folded) {
                 break;
             case RecordKind::run_started:
             case RecordKind::reconfigured: {
+                std::vector<ActivationId> running;
+                for (const auto& [id, live] : activations_) {
+                    if (live.state == Activation::State::running) running.push_back(id);
+                }
                 const Status taken = take_crew(record, at, record.kind == RecordKind::run_started);
                 if (!taken.ok()) return taken.error();
+                for (const ActivationId id : running) {
+                    if (activation(id) == nullptr) effects.cancels.push_back(id);
+                }
                 scratch_stale_ = record.kind == RecordKind::run_started && folded.scratch_left;
                 break;
             }
@@ -371,8 +396,9 @@ Status Scheduler::take_crew(const Record& record, Position position, bool new_ru
         }
     }
     for (std::uint32_t i = 0; i < sources_.size(); ++i) {
-        const std::uint64_t cap = crew_->sources[i].limits.activations;
-        sources_[i].over_budget = cap != 0 && sources_[i].started >= cap;
+        const SourceLimits& caps = crew_->sources[i].limits;
+        sources_[i].over_budget = (caps.activations != 0 && sources_[i].started >= caps.activations) ||
+                                  (caps.wall_ms != 0 && sources_[i].wall_ms >= caps.wall_ms);
     }
 
     std::vector<WatchedCondition> conditions;
@@ -383,12 +409,22 @@ Status Scheduler::take_crew(const Record& record, Position position, bool new_ru
     cycles_.emplace(crew_->stop.cycle);
     present_.clear();
     goals_ = 0;
-    // What a term's truth was, and since when, is a matter of the board's history, not of this crew's.
+    // What a term's truth was, and since when, is a matter of the board's history, not of this crew's:
+    // a new matcher goes through the run as the old one did, ticks and silences included.
+    TimeMs board_time;
     const Status told = history_(position, [&](Position then, TimeMs time, const std::vector<EntryChange>& changes) {
-        matcher_->commit(then, time, changes);
+        if (then == run_) matcher_->begin_run(run_, run_time_);
+        const bool later = time > board_time;
+        board_time = std::max(board_time, time);
+        if (!changes.empty()) {
+            matcher_->commit(then, board_time, changes);
+        } else if (later && then > run_) {
+            matcher_->clock(then, board_time);
+        }
     });
     if (!told.ok()) return told;
-    matcher_->begin_run(run_, run_time_);
+    if (new_run) matcher_->begin_run(run_, run_time_);
+    matcher_->clock(position, now_);
     return Done{};
 }
 
@@ -432,8 +468,10 @@ void Scheduler::fold_claim(const FoldedRecord& folded, Effects& effects) {
     claimed.process_group = 0;
     claimed.epoch = record.epoch;
     if (crew_->sources[source].wake == WakeMode::once) state.once_done = true;
-    state.batch_opened.reset();
-    if (agenda_->size_of(source) > 0 && crew_->sources[source].wake == WakeMode::batch) state.batch_opened = now_;
+    if (!record.activation) {
+        state.batch_opened.reset();
+        if (agenda_->size_of(source) > 0 && crew_->sources[source].wake == WakeMode::batch) state.batch_opened = now_;
+    }
     ++state.running;
     ++running_;
     if (!claimed.idle) ++running_not_idle_;
@@ -470,6 +508,8 @@ void Scheduler::fold_commit(const FoldedRecord& folded) {
     const std::vector<Refusal>& refusals = logged.verdict.refusals;
     const bool by_rule = !record.activation && !record.members.empty();
     const bool accepted = logged.verdict.accepted;
+    // An owner that is no more has no say, not even a wrong one.
+    if (any_of_rule(refusals, RefusalRule::epoch)) return;
 
     Position woken_by;
     bool idle = false;
@@ -485,7 +525,7 @@ void Scheduler::fold_commit(const FoldedRecord& folded) {
             if (MatchPtr match = find_match(*source, member)) members.push_back(std::move(match));
             if (accepted) status_[member.key] = MatchStatus::closed;
         }
-        woken_by = newest_age(members);
+        woken_by = newest_cause(crew_->sources[*source], members);
         SourceState& state = sources_[*source];
         ++started_;
         ++state.started;
@@ -515,7 +555,7 @@ void Scheduler::fold_commit(const FoldedRecord& folded) {
             return;
         }
         Activation& live = found->second;
-        woken_by = newest_age(live.members);
+        woken_by = newest_cause(crew_->sources[live.source], live.members);
         idle = live.idle;
         source_name = record.author;
         if (accepted) {
@@ -624,6 +664,7 @@ void Scheduler::fold_signal(const Record& record) {
                 kept.push_back(std::move(dead));
                 continue;
             }
+            if (const std::optional<std::uint32_t> source = source_index(dead.source)) sources_[*source].once_done = false;
             for (const Hash128& key : dead.members) {
                 status_.erase(key);
                 if (const auto match = present_.find(key); match != present_.end()) enqueue(match->second);
@@ -707,6 +748,7 @@ void Scheduler::release(ActivationId id) {
     const auto found = activations_.find(id);
     if (found == activations_.end()) return;
     const std::vector<MatchPtr> members = std::move(found->second.members);
+    sources_[found->second.source].once_done = false;
     to_bury_.erase(id);
     activations_.erase(found);
     for (const MatchPtr& member : members) {
@@ -772,10 +814,11 @@ void Scheduler::decide(Effects& effects, Position at, bool scratch_left) {
             } else {
                 std::string spent;
                 for (std::uint32_t i = 0; i < sources_.size(); ++i) {
-                    if (sources_[i].over_budget && agenda_->size_of(i) > 0) {
-                        spent += (spent.empty() ? "" : ", ") + crew_->sources[i].name + " with " +
-                                 std::to_string(agenda_->size_of(i)) + " matches left";
-                    }
+                    if (!sources_[i].over_budget) continue;
+                    const std::size_t left = agenda_->size_of(i) + open_idle_matches(i).size();
+                    if (left == 0) continue;
+                    spent += (spent.empty() ? "" : ", ") + crew_->sources[i].name + " with " + std::to_string(left) +
+                             (left == 1 ? " match left" : " matches left");
                 }
                 if (!spent.empty()) {
                     request_stop(StopReason::budget, "stopped by their own budget: " + spent);
@@ -880,31 +923,33 @@ bool Scheduler::try_start(Effects& effects, Position at, bool slots_free) {
 }
 
 bool Scheduler::try_start_idle(Effects& effects, Position at) {
+    Agenda order(crew_->strategy);
     for (std::uint32_t source = 0; source < sources_.size(); ++source) {
-        const SourceState& state = sources_[source];
-        const SourceSpec& spec = crew_->sources[source];
-        if (state.idle_pool.empty() || !eligible(source, running_ < crew_->concurrency)) continue;
-        Agenda order(crew_->strategy);
-        for (const auto& [base, match] : state.idle_pool) {
-            MatchPtr whole = with_idle_episode(match);
-            if (status_.count(whole->key) == 0) order.add({source, rate(source, *whole), std::move(whole)});
-        }
-        std::vector<MatchPtr> members;
-        double rating = 0;
-        for (const AgendaItem& item : order.of_source(source, spec.wake == WakeMode::batch ? spec.batch_max : 1)) {
-            if (members.empty()) rating = item.rating;
-            members.push_back(item.match);
-        }
-        if (members.empty()) continue;
-        if (crew_->stop.activations != 0 && started_ >= crew_->stop.activations) {
-            request_stop(StopReason::budget,
-                         "the run has had its " + std::to_string(crew_->stop.activations) + " activations");
-            return false;
-        }
-        start(effects, at, source, std::move(members), rating, {});
-        return true;
+        if (sources_[source].idle_pool.empty() || !eligible(source, running_ < crew_->concurrency)) continue;
+        for (MatchPtr& match : open_idle_matches(source)) order.add({source, rate(source, *match), std::move(match)});
     }
-    return false;
+    const std::optional<AgendaItem> item = order.first([](std::uint32_t) { return true; });
+    if (!item) return false;
+    if (crew_->stop.activations != 0 && started_ >= crew_->stop.activations) {
+        request_stop(StopReason::budget, "the run has had its " + std::to_string(crew_->stop.activations) + " activations");
+        return false;
+    }
+    const SourceSpec& spec = crew_->sources[item->source];
+    std::vector<MatchPtr> members;
+    for (const AgendaItem& member : order.of_source(item->source, spec.wake == WakeMode::batch ? spec.batch_max : 1)) {
+        members.push_back(member.match);
+    }
+    start(effects, at, item->source, std::move(members), item->rating, {});
+    return true;
+}
+
+std::vector<MatchPtr> Scheduler::open_idle_matches(std::uint32_t source) const {
+    std::vector<MatchPtr> open;
+    for (const auto& [base, match] : sources_[source].idle_pool) {
+        MatchPtr whole = with_idle_episode(match);
+        if (status_.count(whole->key) == 0) open.push_back(std::move(whole));
+    }
+    return open;
 }
 
 void Scheduler::start(Effects& effects, Position at, std::uint32_t source, std::vector<MatchPtr> members, double rating,

@@ -98,7 +98,7 @@ struct FoldedRecord {
     bool scratch_left = false;
 };
 
-/// Feeds the matcher every accepted commit up to a position, for a crew that meets an old board.
+/// Tells of every record before a position, with what it changed, for a crew that meets an old board.
 using CommitVisitor =
     std::function<void(Position position, TimeMs time, const std::vector<EntryChange>& changes)>;
 using BoardHistory = std::function<Status(Position before, const CommitVisitor& visit)>;
@@ -189,6 +189,7 @@ private:
     [[nodiscard]] bool work_is_left(std::uint32_t source) const;
     [[nodiscard]] std::optional<TimeMs> next_wake() const;
     [[nodiscard]] MatchPtr with_idle_episode(const MatchPtr& match) const;
+    [[nodiscard]] std::vector<MatchPtr> open_idle_matches(std::uint32_t source) const;
     [[nodiscard]] double rate(std::uint32_t source, const Match& match) const;
     [[nodiscard]] std::int64_t wall_spent_ms() const;
     [[nodiscard]] Record seed_commit(Position at) const;

@@ -27,7 +27,10 @@ Result<std::vector<ViewRegion>> look(const SourceSpec& source, const std::vector
     for (const ViewPart& part : view_parts(source)) {
         ViewRegion region;
         region.region = part.region;
+        // Without a filter the newest are enough, and the rest need only be counted.
+        const bool filtered = !part.where.empty();
         const Status scanned = view.for_each(part.region, true, [&](const EntryPtr& entry) {
+            if (!filtered && region.entries.size() == part.last) return false;
             if (!passes(part.where, *entry, bindings)) return true;
             if (region.entries.size() < part.last) {
                 region.entries.push_back(entry);
@@ -37,6 +40,11 @@ Result<std::vector<ViewRegion>> look(const SourceSpec& source, const std::vector
             return true;
         });
         if (!scanned.ok()) return scanned.error();
+        if (!filtered && region.entries.size() == part.last) {
+            const Result<std::uint64_t> count = view.count(part.region);
+            if (!count.ok()) return count.error();
+            region.omitted = *count - region.entries.size();
+        }
         std::reverse(region.entries.begin(), region.entries.end());
         if (!region.entries.empty() || region.omitted > 0 || part.region != scratch_region_of(source.name)) {
             shown.push_back(std::move(region));
@@ -45,23 +53,14 @@ Result<std::vector<ViewRegion>> look(const SourceSpec& source, const std::vector
     return shown;
 }
 
-Result<bool> shows(const SourceSpec& source, const std::vector<EntryPtr>& bindings, const View& view,
-                   const EntryId& id) {
-    const Result<EntryPtr> entry = view.find(id);
-    if (!entry.ok()) return entry.error();
-    if (!*entry) return false;
-    for (const ViewPart& part : view_parts(source)) {
-        if (part.region != id.region || !passes(part.where, **entry, bindings)) continue;
-        std::uint64_t newer = 0;
-        const Status scanned = view.for_each(part.region, true, [&](const EntryPtr& other) {
-            if (other->id.number <= id.number) return false;
-            newer += passes(part.where, *other, bindings) ? 1 : 0;
-            return newer < part.last;
-        });
-        if (!scanned.ok()) return scanned.error();
-        if (newer < part.last) return true;
+Result<std::set<EntryId>> shown_ids(const SourceSpec& source, const std::vector<EntryPtr>& bindings, const View& view) {
+    const Result<std::vector<ViewRegion>> regions = look(source, bindings, view);
+    if (!regions.ok()) return regions.error();
+    std::set<EntryId> ids;
+    for (const ViewRegion& region : *regions) {
+        for (const EntryPtr& entry : region.entries) ids.insert(entry->id);
     }
-    return false;
+    return ids;
 }
 
 }  // namespace stele

@@ -3,6 +3,7 @@
 // bindings, so a cite can be checked against it at any later time.
 #pragma once
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -24,8 +25,7 @@ std::vector<ViewPart> view_parts(const SourceSpec& source);
 /// `bindings` are those of the match (the first member's, in a batch).
 Result<std::vector<ViewRegion>> look(const SourceSpec& source, const std::vector<EntryPtr>& bindings, const View& view);
 
-/// Would look() show this entry?
-Result<bool> shows(const SourceSpec& source, const std::vector<EntryPtr>& bindings, const View& view,
-                   const EntryId& entry);
+/// The entries that look() shows: what a source may cite beside its match.
+Result<std::set<EntryId>> shown_ids(const SourceSpec& source, const std::vector<EntryPtr>& bindings, const View& view);
 
 }  // namespace stele

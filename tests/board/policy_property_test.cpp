@@ -406,7 +406,7 @@ TEST_CASE("a counter is the sum of its active increments and never leaves int64"
                 made = increment("spend", by);
                 then[next] = by;
             }
-            __int128 sum = 0;
+            __extension__ __int128 sum = 0;
             for (const auto& [number, by] : then) sum += by;
             const bool fits = sum >= INT64_MIN && sum <= INT64_MAX;
             const Decision decision = board.commit(dice.pick(writers), {made});

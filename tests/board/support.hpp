@@ -308,7 +308,7 @@ public:
     [[nodiscard]] const std::map<std::string, RegionSpec>& specs() const { return specs_; }
 
     [[nodiscard]] static std::optional<std::int64_t> sum(const std::map<std::uint64_t, ModelEntry>& entries) {
-        __int128 sum = 0;
+        __extension__ __int128 sum = 0;
         for (const auto& [number, entry] : entries) {
             if (entry.active) sum += entry.content.find("by")->as_int();
         }
