@@ -55,7 +55,15 @@ Result<PolicyAnswer> decide_retract(const RegionAccess& region, const WriteConte
     }
     // Where entries change under their id, a retraction means the version its author had read.
     const bool changes_under_id = has_keys(spec) || spec.policy == PolicyKind::cas;
-    const bool unseen = current.position > context.snapshot && current.position != context.position;
+    bool unseen = current.position > context.snapshot && current.position != context.position;
+    if (spec.policy == PolicyKind::set_union && !unseen) {
+        // An equal add makes no new version, but it is somebody's word all the same.
+        const Result<std::vector<AddTag>> adds = region.adds(write.number);
+        if (!adds.ok()) return adds.error();
+        for (const AddTag& add : *adds) {
+            unseen = unseen || (add.position > context.snapshot && add.position != context.position);
+        }
+    }
     if (write.expected_version == 0 && changes_under_id && unseen) {
         return conflict_with(region, context, current, to_text(id) + " has a version that its retractor had not read");
     }

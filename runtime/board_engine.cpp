@@ -27,12 +27,13 @@ std::string boot_id() {
     return id;
 }
 
-// Field 22 of /proc/self/stat; the command before it may hold spaces, so count from its last ')'.
-std::uint64_t start_ticks() {
-    std::ifstream file("/proc/self/stat");
+// Field 22 of /proc/PID/stat, 0 when there is no such process; the command before it may hold spaces, so count from its last ')'.
+std::uint64_t start_ticks(const std::string& process) {
+    std::ifstream file("/proc/" + process + "/stat");
     std::string line;
     std::getline(file, line);
-    std::istringstream fields(line.substr(std::min(line.size(), line.rfind(')') + 1)));
+    if (line.rfind(')') == std::string::npos) return 0;
+    std::istringstream fields(line.substr(line.rfind(')') + 1));
     std::string field;
     for (int i = 3; i <= 22 && fields >> field; ++i) continue;
     return field.empty() ? 0 : std::strtoull(field.c_str(), nullptr, 10);
@@ -64,7 +65,7 @@ std::vector<Binding> bindings_of(const std::vector<MatchPtr>& members) {
 ProcessIdentity this_process() {
     ProcessIdentity identity;
     identity.group = ::getpid();
-    identity.start_ticks = start_ticks();
+    identity.start_ticks = start_ticks("self");
     identity.boot_id = boot_id();
     return identity;
 }
@@ -87,6 +88,7 @@ BoardEngine::BoardEngine(boost::asio::io_context& loop, StateStore& store, SyncW
                          std::string head_path, SourceRegistry& sources, CrewReader read_crew, EngineHooks hooks,
                          Clock clock)
     : loop_(loop),
+      engine_store_(store),
       store_(store),
       worker_(worker),
       info_(std::move(board)),
@@ -274,15 +276,10 @@ void BoardEngine::follow(Folded& folded) {
         Result<std::vector<Write>> writes = apply_rule(source, bindings_of(fire.members));
         if (writes.ok()) {
             fire.commit.writes = std::move(*writes);
-            next_ = std::move(fire.commit);
         } else {
-            Record error;
-            error.kind = RecordKind::signal;
-            error.author = "system";
-            error.word = "error";
-            error.reason = "rule " + source.name + ": " + writes.error().message;
-            next_ = std::move(error);
+            fire.commit.reason = writes.error().message;  // refused as malformed by the fold
         }
+        next_ = std::move(fire.commit);
     }
     for (const ActivationId id : effects.starts) to_start_.emplace(folded.logged->position, id);
     for (const ActivationId id : effects.cancels) {
@@ -331,8 +328,9 @@ void BoardEngine::request_sync() {
     const ChainLink& link = board_->meta().link;
     HeadMark mark{target, std::string(link.begin(), link.end())};
     const bool last = !scheduler().is_running();
-    auto job = [this, head = head_, mark = std::move(mark), last]() -> Status {
-        Status synced = store_.sync();
+    // On the worker's thread, where this engine may be gone already: nothing of it but what is held.
+    auto job = [&store = engine_store_, head = head_, mark = std::move(mark), last]() -> Status {
+        Status synced = store.sync();
         // The mark may lag behind what is on disk, never run ahead of it.
         if (synced.ok() && head) synced = head->file.write(mark);
         const auto now = std::chrono::steady_clock::now();
@@ -424,7 +422,10 @@ void BoardEngine::on_started(ActivationId id, std::uint32_t attempt, const Proce
     started.process_group = identity.group;
     started.process_start = identity.start_ticks;
     started.boot_id = identity.boot_id;
-    accepted = submit_now(std::move(started));
+    const bool written = submit_now(std::move(started));
+    // The record may have been what ended it: a deadline passed, or the grace of a stop.
+    const Activation* after = scheduler().activation(id);
+    accepted = written && after != nullptr && after->attempt == attempt && after->state == Activation::State::running;
 }
 
 void BoardEngine::on_finished(ActivationId id, std::uint32_t attempt, const std::string& seen_digest, Outcome outcome) {
@@ -487,7 +488,9 @@ void BoardEngine::end_orphans() {
         }
         ProcessIdentity identity{orphan.process_group, orphan.process_start, orphan.boot_id};
         const TimeMs deadline{orphan.claimed_time.ms + orphan.timeout_ms + limits::kill_grace_ms};
-        if (identity.group == 0 || end_leftover_process(identity) || now() > deadline) {
+        // A copy of a directory whose owner is alive: what it started is not ours to end.
+        const bool is_copy = owner_is_alive(orphan.epoch);
+        if (identity.group == 0 || is_copy || end_leftover_process(identity) || now() > deadline) {
             Record abandoned;
             abandoned.kind = RecordKind::abandoned;
             abandoned.author = scheduler().crew()->sources[orphan.source].name;
@@ -506,6 +509,15 @@ void BoardEngine::end_orphans() {
     timers_->orphans.async_wait([this, alive = alive_](const boost::system::error_code& error) {
         if (!error && *alive) end_orphans();
     });
+}
+
+// Does the process that wrote this fence still run?
+bool BoardEngine::owner_is_alive(Position fence) const {
+    const Result<std::shared_ptr<const LoggedRecord>> logged = board_->entries().record(fence);
+    if (!logged.ok()) return false;
+    const Record& owner = (*logged)->record;
+    if (owner.boot_id != boot_id() || owner.process_group == ::getpid()) return false;
+    return owner.process_start != 0 && start_ticks(std::to_string(owner.process_group)) == owner.process_start;
 }
 
 // Its result is in the log, its commit is not: what it said is taken from there, and not paid again.

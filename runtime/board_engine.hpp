@@ -102,6 +102,7 @@ private:
     void on_finished(ActivationId id, std::uint32_t attempt, const std::string& seen_digest, Outcome outcome);
     void commit_writes(const Activation& live, std::vector<Write> writes);
     void end_orphans();
+    [[nodiscard]] bool owner_is_alive(Position fence) const;
     void recommit(const Activation& orphan);
     void arm_timer(std::optional<TimeMs> wake_at);
     void arm_interval_sync();
@@ -114,6 +115,7 @@ private:
     struct Head;
 
     boost::asio::io_context& loop_;
+    StateStore& engine_store_;
     BufferedStore store_;
     SyncWorker& worker_;
     BoardInfo info_;

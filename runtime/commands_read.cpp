@@ -1,6 +1,7 @@
 // The commands that only read: check, log, show, boards, replay. They work beside an owner, up to
 // what it has synced.
 #include <algorithm>
+#include <charconv>
 #include <filesystem>
 #include <iostream>
 
@@ -26,7 +27,14 @@ struct OpenBoard {
 Result<BoardInfo> choose_board(const DataDirectory& data, const std::string& name) {
     const Result<std::vector<BoardInfo>> boards = data.boards();
     if (!boards.ok()) return boards.error();
-    if (boards->empty()) return Error{ErrorCode::not_found, "there is no board in " + data.path()};
+    if (boards->empty()) {
+        std::error_code ignored;
+        if (!std::filesystem::is_empty(data.path() + "/heads", ignored) && !ignored) {
+            return Error{ErrorCode::corrupt, "the catalog of boards in " + data.path() +
+                                                 " cannot be read, though there are boards; restore it from a backup"};
+        }
+        return Error{ErrorCode::not_found, "there is no board in " + data.path()};
+    }
     if (name.empty()) return boards->back();
     std::vector<std::string> names;
     for (const BoardInfo& board : *boards) {
@@ -51,7 +59,12 @@ Result<OpenBoard> open_board(const CommonOptions& options) {
     if (!loaded.ok()) return loaded.error();
     const Result<std::optional<HeadMark>> head = board.data->head(board.info.number);
     if (!head.ok()) return head.error();
-    const Position marked = head->has_value() ? (*head)->position : Position{};
+    // Without a head mark nothing tells what was synced; what is there is better than nothing.
+    if (!head->has_value() && board.entries->meta().last) {
+        std::cerr << "stele: board \"" << printable(board.info.address.board)
+                  << "\" has no head mark: what is shown may not have been synced" << std::endl;
+    }
+    const Position marked = head->has_value() ? (*head)->position : board.entries->meta().last;
     board.last = std::min(board.entries->meta().last, marked);
     if (marked > board.entries->meta().last) {
         return Error{ErrorCode::corrupt, "the log of board \"" + board.info.address.board + "\" ends at record " +
@@ -93,10 +106,12 @@ Result<EntryId> parse_entry_id(const std::string& text) {
     EntryId id;
     if (slash != std::string::npos) {
         id.region = text.substr(0, slash);
-        id.number = std::strtoull(text.c_str() + slash + 1, nullptr, 10);
+        const char* digits = text.c_str() + slash + 1;
+        const auto [end, error] = std::from_chars(digits, text.c_str() + text.size(), id.number);
+        if (error != std::errc() || end != text.c_str() + text.size()) id.number = 0;
     }
     if (id.number == 0) {
-        return Error{ErrorCode::invalid_argument, "\"" + text + "\" is no entry; write REGION/NUMBER, as in evidence/12"};
+        return Error{ErrorCode::invalid_argument, "\"" + text + "\" is no entry; write REGION/NUMBER, as in evidence/12, or --region for a whole region"};
     }
     return id;
 }
@@ -114,7 +129,9 @@ ExitCode show_entry(const OpenBoard& board, const ShowOptions& options, const Vi
     if (options.common.json) {
         std::cout << to_json_line(to_value(**entry)) << "\n";
     } else {
-        std::cout << entry_long(**entry, text_options(options.common)) << "\n";
+        TextOptions text = text_options(options.common);
+        text.times = TextOptions::Times::local;
+        std::cout << entry_long(**entry, text) << "\n";
     }
     return ExitCode::done;
 }
@@ -124,9 +141,13 @@ ExitCode show_region(const OpenBoard& board, const ShowOptions& options, const V
         std::vector<std::string> names;
         for (const RegionState& region : board.entries->regions()) names.push_back(region.name);
         const std::string near = nearest_name(options.region, names);
+        std::string known;
+        for (const std::string& name : names) {
+            if (name.find('/') == std::string::npos) known += (known.empty() ? "" : ", ") + name;
+        }
         return complain({ErrorCode::not_found, "board \"" + board.info.address.board + "\" has no region \"" +
                                                    options.region + "\"" +
-                                                   (near.empty() ? std::string() : "; did you mean " + near + "?")});
+                                                   (near.empty() ? "; it has " + known : "; did you mean " + near + "?")});
     }
     const TextOptions text = text_options(options.common);
     const Status shown = view.for_each(options.region, false, [&](const EntryPtr& entry) {

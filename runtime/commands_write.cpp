@@ -31,9 +31,13 @@ Result<RunRequest> make_request(const RunOptions& options, std::vector<CrewProbl
     request.verb = options.verb;
     request.board = options.common.board;
     request.go_on = options.go_on;
+    request.json = options.common.json && !options.quiet;
     request.activation = options.activation;
     Result<std::vector<CrewInput>> inputs = parse_inputs(options.inputs);
     if (!inputs.ok()) return inputs.error();
+    if (options.crew_file.empty() && !inputs->empty()) {
+        return Error{ErrorCode::invalid_argument, "--input fills a crew's inputs: name the crew with --crew FILE"};
+    }
     request.inputs = std::move(*inputs);
     if (options.crew_file.empty()) return request;
     LoadedCrew loaded = load_crew_file(options.crew_file, request.inputs);
@@ -140,7 +144,8 @@ private:
     bool ended_ = false;
 };
 
-ExitCode run_through_owner(const RunOptions& options, const RunRequest& request, const Error& in_use) {
+// Nothing when the owner does not listen yet, or does not any more.
+std::optional<ExitCode> run_through_owner(const RunOptions& options, const RunRequest& request) {
     std::signal(SIGINT, count_interrupt);
     std::signal(SIGTERM, count_interrupt);
     int told = 0;
@@ -156,7 +161,7 @@ ExitCode run_through_owner(const RunOptions& options, const RunRequest& request,
         }
         const Value* text = line.find("text");
         const Value* record = line.find("record");
-        if (options.common.json && record != nullptr) {
+        if (options.common.json && !options.quiet && record != nullptr) {
             std::cout << to_json_line(*record) << std::endl;
         } else if (!options.common.json && !options.quiet && text != nullptr && text->is_string()) {
             std::cout << text->as_string() << std::endl;
@@ -164,17 +169,16 @@ ExitCode run_through_owner(const RunOptions& options, const RunRequest& request,
         const Value* exit = line.find("exit_code");
         const Value* message = line.find("message");
         if (exit == nullptr) return;
-        if (options.common.json) std::cout << to_json_line(line) << std::endl;
+        const Value* reason = line.find("reason");
+        const Value* detail = line.find("detail");
+        if (options.common.json) {
+            std::cout << to_json_line(line) << std::endl;
+        } else if (reason != nullptr && detail != nullptr) {
+            std::cout << "stopped   " << printable(reason->as_string()) << ": " << printable(detail->as_string()) << std::endl;
+        }
         if (message != nullptr && !message->as_string().empty()) std::cerr << "stele: " << message->as_string() << std::endl;
     };
-    // An owner that is just starting does not listen yet.
-    for (int attempt = 0; attempt < 20; ++attempt) {
-        if (const std::optional<ExitCode> code = ask_owner(options.common.data, to_value(request), on_line, interrupted)) {
-            return *code;
-        }
-        std::this_thread::sleep_for(std::chrono::milliseconds(100));
-    }
-    return complain(in_use);
+    return ask_owner(options.common.data, to_value(request), on_line, interrupted);
 }
 
 // For what takes a moment: done here, or by the owner.
@@ -183,22 +187,23 @@ ExitCode own_or_ask(const CommonOptions& options, const std::string& command, co
     if (!std::filesystem::exists(options.data)) {
         return complain({ErrorCode::not_found, "there is no data directory " + options.data + "; name it with --data DIR"});
     }
-    asio::io_context loop;
-    std::string notice;
-    Result<std::unique_ptr<Owner>> owner = Owner::open(loop, options.data, notice);
-    if (owner.ok()) {
-        if (!notice.empty()) std::cerr << "stele: " << notice << std::endl;
-        const Status done = here(**owner);
-        return done.ok() ? ExitCode::done : complain(done.error());
-    }
-    if (owner.error().code != ErrorCode::in_use) return complain(owner.error());
     const auto on_line = [](const Value& line) {
         const Value* message = line.find("message");
         if (message != nullptr && !message->as_string().empty()) std::cerr << "stele: " << message->as_string() << std::endl;
     };
-    const std::optional<ExitCode> code =
-        ask_owner(options.data, Value::object({{"command", command}, {"name", name}}), on_line, [] { return false; });
-    return code ? *code : complain(owner.error());
+    asio::io_context loop;
+    std::string notice;
+    Result<std::unique_ptr<Owner>> owner = Owner::open(loop, options.data, notice);
+    for (int attempt = 0; attempt < 20 && !owner.ok() && owner.error().code == ErrorCode::in_use; ++attempt) {
+        const Value request = Value::object({{"command", command}, {"name", name}});
+        if (const std::optional<ExitCode> code = ask_owner(options.data, request, on_line, [] { return false; })) return *code;
+        std::this_thread::sleep_for(std::chrono::milliseconds(100));
+        owner = Owner::open(loop, options.data, notice);
+    }
+    if (!owner.ok()) return complain(owner.error());
+    if (!notice.empty()) std::cerr << "stele: " << notice << std::endl;
+    const Status done = here(**owner);
+    return done.ok() ? ExitCode::done : complain(done.error());
 }
 
 }  // namespace
@@ -220,10 +225,13 @@ ExitCode command_run(const RunOptions& options) {
     asio::io_context loop;
     std::string notice;
     Result<std::unique_ptr<Owner>> owner = Owner::open(loop, options.common.data, notice);
-    if (!owner.ok()) {
-        if (owner.error().code == ErrorCode::in_use) return run_through_owner(options, *request, owner.error());
-        return complain(owner.error());
+    // An owner that is starting does not listen yet, and one that is leaving does not any more.
+    for (int attempt = 0; attempt < 20 && !owner.ok() && owner.error().code == ErrorCode::in_use; ++attempt) {
+        if (const std::optional<ExitCode> code = run_through_owner(options, *request)) return *code;
+        std::this_thread::sleep_for(std::chrono::milliseconds(100));
+        owner = Owner::open(loop, options.common.data, notice);
     }
+    if (!owner.ok()) return complain(owner.error());
     if (!notice.empty()) std::cerr << "stele: " << notice << std::endl;
     LocalRun run(options, std::move(*owner), loop);
     return run.run(*request);

@@ -64,7 +64,7 @@ int run(int argc, char** argv) {
 
     RunOptions retry_options;
     CLI::App* retry_command = app.add_subcommand("retry", "try dead activations again, and go on with the run");
-    retry_command->add_option("--activation", retry_options.activation, "only this one; without it all of them");
+    retry_command->add_option("--activation", retry_options.activation, "only this one; without it all of them")->check(CLI::NonNegativeNumber);
     retry_command->add_flag("--quiet", retry_options.quiet, "print only the last lines");
     add_common(*retry_command, retry_options.common, true);
     add_example(*retry_command, "stele retry --board repo_review");
@@ -84,8 +84,8 @@ int run(int argc, char** argv) {
     LogOptions log_options;
     CLI::App* log_command = app.add_subcommand("log", "print the records of a board's log");
     log_command->add_flag("--long", log_options.long_form, "with contents and refusals in full");
-    log_command->add_option("--from", log_options.from, "first position")->capture_default_str();
-    log_command->add_option("--last", log_options.last, "only the last N records");
+    log_command->add_option("--from", log_options.from, "first position")->check(CLI::NonNegativeNumber)->capture_default_str();
+    log_command->add_option("--last", log_options.last, "only the last N records")->check(CLI::NonNegativeNumber);
     add_common(*log_command, log_options.common, true);
     add_example(*log_command, "stele log --board repo_review --last 20");
     log_command->callback([&] { code = command_log(log_options); });
@@ -94,7 +94,7 @@ int run(int argc, char** argv) {
     CLI::App* show_command = app.add_subcommand("show", "show a board, a region or an entry, now or as it was");
     show_command->add_option("entry", show_options.entry, "REGION/NUMBER");
     show_command->add_option("--region", show_options.region, "only this region, with its entries");
-    show_command->add_option("--at", show_options.at, "as of this version");
+    show_command->add_option("--at", show_options.at, "as of this version")->check(CLI::NonNegativeNumber);
     add_common(*show_command, show_options.common, true);
     add_example(*show_command, "stele show --region conclusions\n  stele show evidence/12 --at 40");
     show_command->callback([&] { code = command_show(show_options); });

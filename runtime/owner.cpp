@@ -18,6 +18,7 @@
 #include <map>
 
 #include "board/limits.hpp"
+#include "runtime/commands.hpp"
 #include "runtime/record_json.hpp"
 #include "runtime/record_text.hpp"
 #include "runtime/wall_clock.hpp"
@@ -29,6 +30,14 @@ namespace asio = boost::asio;
 using Socket = asio::local::stream_protocol::socket;
 
 std::string socket_path(const std::string& directory) { return directory + "/owner.sock"; }
+
+bool is_board_name(const std::string& name) {
+    const auto plain = [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+    };
+    return name.size() <= limits::name_bytes_max && plain(name.front()) &&
+           std::all_of(name.begin(), name.end(), [&](char c) { return plain(c) || c == '.' || c == '_' || c == '-'; });
+}
 
 const char* to_text(RunRequest::Verb verb) {
     switch (verb) {
@@ -131,6 +140,21 @@ public:
         if (request.verb != RunRequest::Verb::run && !scheduler.run()) {
             return Error{ErrorCode::not_found, "no run was started on board \"" + board->address.board + "\""};
         }
+        if (crew) {
+            // Asked before anything is written: a refused crew must leave no trace.
+            const Status declared = engine->board().declare(crew->regions);
+            if (!declared.ok()) return Error{ErrorCode::invalid_argument, declared.error().message};
+        }
+        if (request.activation != 0) {
+            const std::vector<DeadActivation>& dead = scheduler.dead();
+            const ActivationId wanted{request.activation};
+            if (std::none_of(dead.begin(), dead.end(), [&](const DeadActivation& d) { return d.id == wanted; })) {
+                std::string known;
+                for (const DeadActivation& d : dead) known += (known.empty() ? "" : ", ") + std::to_string(d.id.number) + " of " + d.source;
+                return Error{ErrorCode::not_found, "no activation " + std::to_string(request.activation) + " is dead" +
+                                                       (known.empty() ? std::string() : "; dead are " + known)};
+            }
+        }
         BoardEngine& live = *engine;
         session->take(std::move(engine));
         sessions_.push_back(session);
@@ -166,7 +190,7 @@ public:
         return data_->remove(**board);
     }
 
-    bool is_done() const override { return sessions_.empty(); }
+    bool is_done() const override { return sessions_.empty() && telling_ == 0; }
 
 private:
     // One process that asked us to do something.
@@ -179,6 +203,9 @@ private:
         std::deque<std::string> output;
         std::shared_ptr<RunSession> run;
         bool closing = false;
+        bool json = false;
+        std::string stop_reason;
+        std::string stop_detail;
 
         void read() {
             asio::async_read_until(socket, input, '\n',
@@ -197,23 +224,33 @@ private:
         }
         void send(const Value& value) {
             output.push_back(to_json(value) + "\n");
-            if (output.size() == 1) write();
+            if (output.size() > 1) return;
+            ++owner.telling_;
+            write();
         }
         void write() {
             asio::async_write(socket, asio::buffer(output.front()),
                               [self = shared_from_this()](const boost::system::error_code& error, std::size_t) {
                                   self->output.pop_front();
-                                  if (error) return;
+                                  if (error) self->output.clear();
                                   if (!self->output.empty()) return self->write();
                                   if (self->closing) {
                                       boost::system::error_code ignored;
                                       self->socket.shutdown(Socket::shutdown_both, ignored);
                                   }
+                                  --self->owner.telling_;
+                                  if (self->owner.is_done() && self->owner.on_done) self->owner.on_done();
                               });
         }
         void finish(ExitCode code, const std::string& message) {
             closing = true;
-            send(Value::object({{"exit_code", static_cast<std::int64_t>(code)}, {"message", message}}));
+            Value line = Value::object({{"exit_code", static_cast<std::int64_t>(code)}, {"message", message}});
+            if (!stop_reason.empty()) {
+                line.set("event", "stopped");
+                line.set("reason", stop_reason);
+                line.set("detail", stop_detail);
+            }
+            send(line);
         }
     };
 
@@ -241,6 +278,8 @@ private:
         if (command->as_string() == "boards_rm") return answer(guest, remove_board(argument));
         const Result<RunRequest> run = run_request_from(*request);
         if (!run.ok()) return guest->finish(ExitCode::usage, run.error().message);
+        const Value* json = request->find("json");
+        guest->json = json != nullptr && json->is_bool() && json->as_bool();
         RunListener listener;
         std::weak_ptr<Guest> weak = guest;
         listener.on_begin = [weak](const std::string& board, const CrewSpec&, BoardEngine&) {
@@ -251,7 +290,13 @@ private:
         listener.on_record = [weak, text](const LoggedRecord& logged, const std::vector<EntryChange>&) {
             const auto g = weak.lock();
             if (!g) return;
-            g->send(Value::object({{"record", stele::to_value(logged)}, {"text", one_line(logged, text)}}));
+            if (logged.record.kind == RecordKind::run_stopped) {
+                g->stop_reason = logged.record.word;
+                g->stop_detail = logged.record.reason;
+            }
+            Value line = Value::object({{"text", one_line(logged, text)}});
+            if (g->json) line.set("record", stele::to_value(logged));
+            g->send(line);
         };
         listener.on_end = [weak](ExitCode code, const std::string& message) {
             if (const auto g = weak.lock()) g->finish(code, message);
@@ -275,6 +320,11 @@ private:
         if (request.verb == RunRequest::Verb::run) {
             if (crew == nullptr) return Error{ErrorCode::invalid_argument, "run needs a crew file"};
             std::string name = request.board;
+            if (!name.empty() && !is_board_name(name)) {
+                return Error{ErrorCode::invalid_argument,
+                             "a board's name has 1 to " + std::to_string(limits::name_bytes_max) +
+                                 " letters, digits, '.', '_' or '-', and begins with a letter or digit"};
+            }
             if (name.empty()) {
                 name = crew->name;
                 for (int i = 2; named(name) != boards->end() && !request.go_on; ++i) name = crew->name + "-" + std::to_string(i);
@@ -307,7 +357,7 @@ private:
             sessions_.erase(found);
             if (run->listener().on_end) run->listener().on_end(code, message);
             run->drop_engine();
-            if (sessions_.empty() && on_done) on_done();
+            if (is_done() && on_done) on_done();
         });
     }
 
@@ -317,6 +367,7 @@ private:
     std::unique_ptr<SourceRegistry> sources_;
     asio::local::stream_protocol::acceptor acceptor_;
     std::vector<std::shared_ptr<HostedRun>> sessions_;
+    std::size_t telling_ = 0;  // guests that have not been told all yet
 };
 
 }  // namespace
@@ -370,6 +421,7 @@ Value to_value(const RunRequest& request) {
                           {"base_directory", request.base_directory},
                           {"inputs", Value::object(std::move(inputs))},
                           {"continue", request.go_on},
+                          {"json", request.json},
                           {"activation", static_cast<std::int64_t>(request.activation)}});
 }
 
@@ -415,8 +467,9 @@ std::optional<ExitCode> ask_owner(const std::string& directory, const Value& req
     socket.connect(asio::local::stream_protocol::endpoint(socket_path(directory)), error);
     if (error) return std::nullopt;
     asio::write(socket, asio::buffer(to_json(request) + "\n"), error);
-    asio::streambuf input(limits::socket_line_bytes_max);
+    asio::streambuf input;  // an owner is trusted with the length of its lines
     std::optional<ExitCode> code;
+    bool answered = false;
     std::function<void()> read = [&] {
         asio::async_read_until(socket, input, '\n', [&](const boost::system::error_code& failed, std::size_t) {
             if (failed) return;
@@ -424,6 +477,7 @@ std::optional<ExitCode> ask_owner(const std::string& directory, const Value& req
             std::string line;
             std::getline(lines, line);
             const Result<Value> value = parse_json(line);
+            answered = true;
             if (value.ok()) {
                 on_line(*value);
                 if (const Value* exit = value->find("exit_code"); exit != nullptr && exit->is_int()) {
@@ -441,7 +495,12 @@ std::optional<ExitCode> ask_owner(const std::string& directory, const Value& req
             asio::write(socket, asio::buffer(std::string("{\"command\":\"interrupt\"}\n")), error);
         }
     }
-    return code.value_or(ExitCode::failure);
+    // An owner that was just leaving has not looked at the request.
+    if (!code && !answered) return std::nullopt;
+    if (!code) {
+        return complain({ErrorCode::closed, "the process that owned " + directory + " ended; go on with: stele resume"});
+    }
+    return code;
 }
 
 }  // namespace stele

@@ -27,6 +27,8 @@ struct RunRequest {
     std::vector<CrewInput> inputs;
     /// run on a board that exists.
     bool go_on = false;
+    /// The asker wants whole records and not only lines of text.
+    bool json = false;
     /// retry: one dead activation, or all.
     std::uint64_t activation = 0;
 };

@@ -121,6 +121,7 @@ void Progress::on_board(const std::vector<RegionState>& regions, const std::vect
     for (const RegionState& held : regions) {
         if (!held.scratch && !is_private(held.name))
             region(held.name).active = static_cast<std::int64_t>(held.active_entries);
+        version_ = std::max(version_, held.last_change);
     }
     for (const DeadActivation& one : dead) dead_.push_back({one.id, one.source, 0, one.error});
 }

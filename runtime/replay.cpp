@@ -1,10 +1,12 @@
 #include "runtime/replay.hpp"
 
+#include <algorithm>
 #include <optional>
 
 #include "board/log/buffered_store.hpp"
 #include "board/log/memory_store.hpp"
 #include "board/log/write_log.hpp"
+#include "knowledge_sources/rule_source.hpp"
 #include "scheduler/fold.hpp"
 
 namespace stele {
@@ -22,20 +24,32 @@ std::string describe(const Record& record) {
 
 bool is_caused(const Record& record) { return static_cast<bool>(record.decided_at); }
 
-// What two records must share when one is the decision and the other what the log has of it. A
-// rule's writes are its recorded output; everything else that the core decides must be the same.
+bool same_writes(const std::vector<Write>& decided, const std::vector<Write>& logged) {
+    return std::equal(decided.begin(), decided.end(), logged.begin(), logged.end(), [](const Write& a, const Write& b) {
+        return a.op == b.op && a.region == b.region && a.number == b.number && a.expected_version == b.expected_version &&
+               a.text == b.text && a.cites == b.cites && a.why == b.why;
+    });
+}
+
+// A sentence may be worded anew in a later version; what was refused, and by which rule, may not.
+bool same_refusals(const std::vector<Refusal>& logged, const std::vector<Refusal>& again) {
+    return std::equal(logged.begin(), logged.end(), again.begin(), again.end(),
+                      [](const Refusal& a, const Refusal& b) { return a.line == b.line && a.rule == b.rule; });
+}
+
+// What two records must share when one is the decision and the other what the log has of it. Rules
+// are pure, so their writes are worked out again as well.
 bool same_decision(const Record& decided, const Record& logged) {
     if (decided.kind != logged.kind || decided.author != logged.author || decided.activation != logged.activation ||
         decided.attempt != logged.attempt || decided.members != logged.members || decided.snapshot != logged.snapshot ||
-        decided.rating != logged.rating || decided.word != logged.word || decided.reason != logged.reason ||
-        decided.decided_at != logged.decided_at) {
+        decided.rating != logged.rating || decided.word != logged.word || decided.decided_at != logged.decided_at) {
         return false;
     }
-    return decided.kind == RecordKind::commit || decided.duration_ms == logged.duration_ms;
+    if (decided.kind == RecordKind::commit) return same_writes(decided.writes, logged.writes);
+    return decided.reason == logged.reason && decided.duration_ms == logged.duration_ms;
 }
 
 std::optional<std::string> compare_verdicts(const Verdict& logged, const Verdict& again) {
-    if (logged == again) return std::nullopt;
     if (logged.accepted != again.accepted) {
         const Verdict& refused = logged.accepted ? again : logged;
         const std::string why = refused.refusals.empty() ? std::string() : ": " + refused.refusals.front().message;
@@ -48,7 +62,8 @@ std::optional<std::string> compare_verdicts(const Verdict& logged, const Verdict
     }
     if (logged.outcomes != again.outcomes) return "the writes come to other entries or versions";
     if (logged.stale_members != again.stale_members) return "other members are stale";
-    return "the refusals differ";
+    if (!same_refusals(logged.refusals, again.refusals)) return "it is refused for other reasons";
+    return std::nullopt;
 }
 
 }  // namespace
@@ -122,7 +137,14 @@ Result<ReplayReport> verify_replay(StateStore& store, const BoardInfo& info, Pos
         if (done.ok()) done = fold.step(*folded);
         if (!done.ok()) return bad = done, false;
         if (folded->effects.append) decided = std::move(folded->effects.append);
-        if (folded->effects.fire) decided = std::move(folded->effects.fire->commit);
+        if (folded->effects.fire) {
+            RuleFiring& fire = *folded->effects.fire;
+            std::vector<Binding> bindings;
+            for (const MatchPtr& member : fire.members) bindings.push_back({member->entries});
+            Result<std::vector<Write>> writes = apply_rule(fold.scheduler().crew()->sources[fire.source], bindings);
+            if (writes.ok()) fire.commit.writes = std::move(*writes);
+            decided = std::move(fire.commit);
+        }
         return true;
     });
     if (!walked.ok()) return walked.error();

@@ -3,6 +3,7 @@
 #include <map>
 #include <set>
 #include <tuple>
+#include <unordered_set>
 
 #include "board/bytes.hpp"
 #include "scheduler/exact_sum.hpp"
@@ -351,7 +352,7 @@ private:
             for (const BindingKey& key : keys) {
                 const auto state = watched.bindings.find(key);
                 if (state == watched.bindings.end()) continue;
-                if (state->second.match) delta_.removed.push_back(state->second.match);
+                if (state->second.match) tell_removed(state->second.match);
                 for (const EntryPtr& entry : state->second.entries) {
                     const auto other = watched.by_entry.find({entry->id.region, entry->id.number});
                     if (other != watched.by_entry.end()) other->second.erase(key);
@@ -458,6 +459,11 @@ private:
                            [&](const Replaced& one) { return concerns(term, one.before, one.after, bindings); });
     }
 
+    // What came and went between two deltas is not told at all.
+    void tell_removed(const MatchPtr& match) {
+        if (untold_.erase(match.get()) == 0) delta_.removed.push_back(match);
+    }
+
     // Brings the match of a binding in line with its terms.
     void settle(std::uint32_t index, BindingState& state) {
         const Watched& watched = watched_[index];
@@ -480,8 +486,11 @@ private:
             next = std::move(match);
         }
         if (state.match && next && state.match->key == next->key) return;
-        if (state.match) delta_.removed.push_back(state.match);
-        if (next) delta_.added.push_back(next);
+        if (state.match) tell_removed(state.match);
+        if (next) {
+            delta_.added.push_back(next);
+            untold_.insert(next.get());
+        }
         state.match = std::move(next);
     }
 
@@ -511,6 +520,7 @@ private:
     TimeMs run_time_;
     TimeMs now_;
     MatchDelta delta_;
+    std::unordered_set<const Match*> untold_;  // added since the last delta; asked for, never walked
 };
 
 }  // namespace

@@ -196,6 +196,8 @@ std::optional<Refusal> Scheduler::judge_commit(const Record& record, Verdict& ve
             }
             if (!find_match(*source, member)) return refuse(RefusalRule::stale, "the rule's match does not hold any more");
         }
+        // A rule that could not be worked out says why instead of writing.
+        if (record.writes.empty() && !record.reason.empty()) return refuse(RefusalRule::malformed, record.reason);
         return std::nullopt;
     }
 
@@ -227,11 +229,25 @@ bool Scheduler::is_current(const MatchRecord& member) const {
 
 MatchPtr Scheduler::find_match(std::uint32_t source, const MatchRecord& member) const {
     if (const auto found = present_.find(member.key); found != present_.end()) return found->second;
+    if (sources_[source].idle_pool.empty()) return nullptr;
+    const IdleMatches& idle = idle_matches(source);
+    const auto found = idle.whole.find(member.key);
+    return found == idle.whole.end() ? nullptr : found->second;
+}
+
+// Idle matches get their keys from the last content change, so they are worked out when it has moved.
+const Scheduler::IdleMatches& Scheduler::idle_matches(std::uint32_t source) const {
+    IdleMatches& idle = sources_[source].idle;
+    if (idle.open && idle.episode == last_content_change_) return idle;
+    idle.episode = last_content_change_;
+    idle.whole.clear();
+    idle.open.emplace(crew_->strategy);
     for (const auto& [base, match] : sources_[source].idle_pool) {
         MatchPtr whole = with_idle_episode(match);
-        if (whole->key == member.key) return whole;
+        if (status_.count(whole->key) == 0) idle.open->add({source, rate(source, *whole), whole});
+        idle.whole[whole->key] = std::move(whole);
     }
-    return nullptr;
+    return idle;
 }
 
 MatchPtr Scheduler::with_idle_episode(const MatchPtr& match) const {
@@ -445,6 +461,7 @@ void Scheduler::fold_claim(const FoldedRecord& folded, Effects& effects) {
         MatchPtr match = find_match(source, member);
         assert(match);
         agenda_->remove(member.key);
+        if (state.idle.open) state.idle.open->remove(member.key);
         status_[member.key] = MatchStatus::claimed;
         members.push_back(std::move(match));
     }
@@ -523,6 +540,7 @@ void Scheduler::fold_commit(const FoldedRecord& folded) {
         for (const MatchRecord& member : record.members) {
             agenda_->remove(member.key);
             if (MatchPtr match = find_match(*source, member)) members.push_back(std::move(match));
+            if (sources_[*source].idle.open) sources_[*source].idle.open->remove(member.key);
             if (accepted) status_[member.key] = MatchStatus::closed;
         }
         woken_by = newest_cause(crew_->sources[*source], members);
@@ -664,7 +682,10 @@ void Scheduler::fold_signal(const Record& record) {
                 kept.push_back(std::move(dead));
                 continue;
             }
-            if (const std::optional<std::uint32_t> source = source_index(dead.source)) sources_[*source].once_done = false;
+            if (const std::optional<std::uint32_t> source = source_index(dead.source)) {
+                sources_[*source].once_done = false;
+                sources_[*source].idle.open.reset();
+            }
             for (const Hash128& key : dead.members) {
                 status_.erase(key);
                 if (const auto match = present_.find(key); match != present_.end()) enqueue(match->second);
@@ -673,11 +694,11 @@ void Scheduler::fold_signal(const Record& record) {
         dead_ = std::move(kept);
     } else if (record.word == "resume" && run_) {
         held_ = false;
-        if (run_active_) return;
-        run_active_ = true;
         stop_.reset();
         stop_detail_.clear();
         cycle_.reset();
+        if (run_active_) return;
+        run_active_ = true;
         cycles_.emplace(crew_->stop.cycle);
         for (SourceState& state : sources_) state.paused = false;
         epoch_time_ = now_;
@@ -695,6 +716,7 @@ void Scheduler::absorb_matches() {
         SourceState& state = sources_[match->condition];
         if (crew_->sources[match->condition].when.has_idle()) {
             state.idle_pool.erase(match->key);
+            state.idle.open.reset();
             continue;
         }
         present_.erase(match->key);
@@ -706,6 +728,7 @@ void Scheduler::absorb_matches() {
             ++goals_;
         } else if (crew_->sources[match->condition].when.has_idle()) {
             sources_[match->condition].idle_pool[match->key] = match;
+            sources_[match->condition].idle.open.reset();
         } else {
             present_[match->key] = match;
             enqueue(match);
@@ -749,6 +772,7 @@ void Scheduler::release(ActivationId id) {
     if (found == activations_.end()) return;
     const std::vector<MatchPtr> members = std::move(found->second.members);
     sources_[found->second.source].once_done = false;
+    sources_[found->second.source].idle.open.reset();
     to_bury_.erase(id);
     activations_.erase(found);
     for (const MatchPtr& member : members) {
@@ -815,7 +839,7 @@ void Scheduler::decide(Effects& effects, Position at, bool scratch_left) {
                 std::string spent;
                 for (std::uint32_t i = 0; i < sources_.size(); ++i) {
                     if (!sources_[i].over_budget) continue;
-                    const std::size_t left = agenda_->size_of(i) + open_idle_matches(i).size();
+                    const std::size_t left = agenda_->size_of(i) + (sources_[i].idle_pool.empty() ? 0 : idle_matches(i).open->size());
                     if (left == 0) continue;
                     spent += (spent.empty() ? "" : ", ") + crew_->sources[i].name + " with " + std::to_string(left) +
                              (left == 1 ? " match left" : " matches left");
@@ -923,33 +947,26 @@ bool Scheduler::try_start(Effects& effects, Position at, bool slots_free) {
 }
 
 bool Scheduler::try_start_idle(Effects& effects, Position at) {
+    const auto any = [](std::uint32_t) { return true; };
     Agenda order(crew_->strategy);
     for (std::uint32_t source = 0; source < sources_.size(); ++source) {
         if (sources_[source].idle_pool.empty() || !eligible(source, running_ < crew_->concurrency)) continue;
-        for (MatchPtr& match : open_idle_matches(source)) order.add({source, rate(source, *match), std::move(match)});
+        if (std::optional<AgendaItem> first = idle_matches(source).open->first(any)) order.add(std::move(*first));
     }
-    const std::optional<AgendaItem> item = order.first([](std::uint32_t) { return true; });
+    const std::optional<AgendaItem> item = order.first(any);
     if (!item) return false;
     if (crew_->stop.activations != 0 && started_ >= crew_->stop.activations) {
         request_stop(StopReason::budget, "the run has had its " + std::to_string(crew_->stop.activations) + " activations");
         return false;
     }
     const SourceSpec& spec = crew_->sources[item->source];
+    const std::size_t most = spec.wake == WakeMode::batch ? spec.batch_max : 1;
     std::vector<MatchPtr> members;
-    for (const AgendaItem& member : order.of_source(item->source, spec.wake == WakeMode::batch ? spec.batch_max : 1)) {
+    for (const AgendaItem& member : idle_matches(item->source).open->of_source(item->source, most)) {
         members.push_back(member.match);
     }
     start(effects, at, item->source, std::move(members), item->rating, {});
     return true;
-}
-
-std::vector<MatchPtr> Scheduler::open_idle_matches(std::uint32_t source) const {
-    std::vector<MatchPtr> open;
-    for (const auto& [base, match] : sources_[source].idle_pool) {
-        MatchPtr whole = with_idle_episode(match);
-        if (status_.count(whole->key) == 0) open.push_back(std::move(whole));
-    }
-    return open;
 }
 
 void Scheduler::start(Effects& effects, Position at, std::uint32_t source, std::vector<MatchPtr> members, double rating,

@@ -140,6 +140,13 @@ public:
 private:
     enum class MatchStatus : std::uint8_t { claimed, closed, dead };
 
+    /// Matches of an idle source with their episode filled in, as of one content change.
+    struct IdleMatches {
+        Position episode;
+        std::unordered_map<Hash128, MatchPtr> whole;
+        std::optional<Agenda> open;  // neither claimed nor closed; none: to be worked out again
+    };
+
     struct SourceState {
         std::uint32_t running = 0;
         std::uint64_t started = 0;
@@ -150,6 +157,7 @@ private:
         std::optional<TimeMs> batch_opened;
         /// Sources with `idle`: matches but for that term, by their key without its episode.
         std::map<Hash128, MatchPtr> idle_pool;
+        mutable IdleMatches idle;
     };
 
     // judging
@@ -189,7 +197,7 @@ private:
     [[nodiscard]] bool work_is_left(std::uint32_t source) const;
     [[nodiscard]] std::optional<TimeMs> next_wake() const;
     [[nodiscard]] MatchPtr with_idle_episode(const MatchPtr& match) const;
-    [[nodiscard]] std::vector<MatchPtr> open_idle_matches(std::uint32_t source) const;
+    [[nodiscard]] const IdleMatches& idle_matches(std::uint32_t source) const;
     [[nodiscard]] double rate(std::uint32_t source, const Match& match) const;
     [[nodiscard]] std::int64_t wall_spent_ms() const;
     [[nodiscard]] Record seed_commit(Position at) const;

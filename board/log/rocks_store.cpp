@@ -436,7 +436,9 @@ Status RocksStore::open(RocksOpenReport& report) {
     // RocksDB would skip some kinds of damage and then delete the file it found them in.
     if (tail->damaged_at) return damage_error(directory_, "");
     const rocksdb::Status status = database_.open(owner_options(), path);
-    if (status.IsCorruption()) return damage_error(directory_, status.ToString());
+    if (status.IsCorruption() || status.IsNotFound() || status.IsPathNotFound()) {
+        return damage_error(directory_, status.ToString());
+    }
     if (status.IsInvalidArgument()) return damage_error(directory_, status.ToString());
     if (!status.ok()) return rocks_error("cannot open the database " + in_quotes(path), status);
     report.torn_tail = torn_tail_sentence(*tail);
@@ -564,7 +566,8 @@ public:
             status = database_->open_following(options, db_path(directory_), notes_.path());
             if (!is_passing(status)) break;
         }
-        if (status.IsCorruption()) return damage_error(directory_, status.ToString());
+        // A file that the database names and that is not there is damage, not a question of finding.
+        if (status.IsCorruption() || is_passing(status)) return damage_error(directory_, status.ToString());
         if (!status.ok()) return rocks_error("cannot read the database " + in_quotes(db_path(directory_)), status);
         return catch_up();
     }

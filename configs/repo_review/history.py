@@ -40,7 +40,7 @@ def main():
 
     facts = [fact for path in chosen for fact in facts_about(path, changes[path])]
     write_evidence(facts, request["view"]["evidence"])
-    write_baseline(commits, sizes, [changes[path] for path in chosen])
+    write_baseline(commits, sizes, [changes[path] for path in chosen], request["view"]["baseline"])
 
 
 def check_repository(repo):
@@ -123,7 +123,7 @@ def write_evidence(facts, known):
         emit("retract", id=old["id"], why="no longer among the files that change most")
 
 
-def write_baseline(commits, sizes, chosen):
+def write_baseline(commits, sizes, chosen, known):
     """What is normal here: a rule says "often" by comparing with these, not with a fixed number."""
 
     def exceeded_by(share, values, at_least):
@@ -131,11 +131,18 @@ def write_baseline(commits, sizes, chosen):
         return max(at_least, values[int(len(values) * share)] if values else 0)
 
     authors = len({author for _, author, _, _ in commits})
-    emit("put", "baseline", {"name": "commits", "value": len(commits)})
-    emit("put", "baseline", {"name": "authors", "value": authors})
-    emit("put", "baseline", {"name": "tracked_files", "value": len(sizes)})
-    emit("put", "baseline", {"name": "churn_high", "value": exceeded_by(0.5, (file.commits for file in chosen), 5)})
-    emit("put", "baseline", {"name": "fixes_high", "value": exceeded_by(0.25, (file.fixes for file in chosen), 3)})
+    values = {
+        "commits": len(commits),
+        "authors": authors,
+        "tracked_files": len(sizes),
+        "churn_high": exceeded_by(0.5, (file.commits for file in chosen), 5),
+        "fixes_high": exceeded_by(0.25, (file.fixes for file in chosen), 3),
+    }
+    # Rules compare with these: putting what stands there already would wake them for nothing.
+    stands = {entry["entry"]["name"]: entry["entry"]["value"] for entry in known}
+    for name, value in values.items():
+        if stands.get(name) != value:
+            emit("put", "baseline", {"name": name, "value": value})
 
     day = lambda time: datetime.datetime.fromtimestamp(time, datetime.timezone.utc).date().isoformat()
     first, last = (pick(time for time, *_ in commits) for pick in (min, max))
