@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "board/hash.hpp"
 #include "board/ids.hpp"
 #include "board/value.hpp"
 
@@ -26,6 +27,8 @@ struct Entry {
     std::string reason;
     std::vector<EntryId> cites;
     Value content;
+    /// Of region and content, under the board family's key; zero for entries that no board made.
+    Hash128 digest;
     /// False: this version is a tombstone, `content` is the last content.
     bool active = true;
 };

@@ -303,6 +303,7 @@ Result<EntryPtr> EntryStore::load(RegionNumber region, const EntryState& state) 
                         : written.members.empty() ? ActivationId{}
                                                   : ActivationId{state.position.number};
     entry->content = std::move(*value);
+    entry->digest = state.digest;
     entry->active = state.active;
     if (const std::optional<std::size_t> made = line_that_made(entry->id, state, **logged)) {
         entry->reason = written.writes[*made].why;

@@ -70,8 +70,16 @@ FamilyKey make_random_family_key() {
 }
 
 std::array<std::uint8_t, 16> make_random_salt() {
+    // Asked for in larger pieces: a system call for each record would cost more than its hash.
+    thread_local std::array<std::uint8_t, 4096> pool;
+    thread_local std::size_t used = pool.size();
     std::array<std::uint8_t, 16> salt{};
-    randombytes_buf(salt.data(), salt.size());
+    if (used + salt.size() > pool.size()) {
+        randombytes_buf(pool.data(), pool.size());
+        used = 0;
+    }
+    std::memcpy(salt.data(), pool.data() + used, salt.size());
+    used += salt.size();
     return salt;
 }
 

@@ -75,6 +75,7 @@ struct BoardEngine::Timers {
     boost::asio::steady_timer wake;
     boost::asio::steady_timer interval;
     boost::asio::steady_timer orphans;
+    std::optional<TimeMs> armed;  // what `wake` is set to
     bool interval_armed = false;
 };
 
@@ -531,6 +532,8 @@ void BoardEngine::recommit(const Activation& orphan) {
 }
 
 void BoardEngine::arm_timer(std::optional<TimeMs> wake_at) {
+    if (wake_at == timers_->armed) return;
+    timers_->armed = wake_at;
     if (!wake_at) {
         timers_->wake.cancel();
         return;
@@ -538,6 +541,7 @@ void BoardEngine::arm_timer(std::optional<TimeMs> wake_at) {
     timers_->wake.expires_after(std::chrono::milliseconds(std::max<std::int64_t>(0, wake_at->ms - now().ms)));
     timers_->wake.async_wait([this, alive = alive_, at = *wake_at](const boost::system::error_code& error) {
         if (error || !*alive) return;
+        timers_->armed.reset();
         Record timer;
         timer.kind = RecordKind::timer;
         timer.author = "system";
@@ -566,6 +570,7 @@ void BoardEngine::check_stopped() {
     if (!is_idle() || pump_posted_ || flushed_ > synced_) return;
     stop_told_ = true;
     timers_->wake.cancel();
+    timers_->armed.reset();
     if (hooks_.on_stopped) hooks_.on_stopped();
 }
 

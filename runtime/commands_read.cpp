@@ -30,8 +30,9 @@ Result<BoardInfo> choose_board(const DataDirectory& data, const std::string& nam
     if (boards->empty()) {
         std::error_code ignored;
         if (!std::filesystem::is_empty(data.path() + "/heads", ignored) && !ignored) {
-            return Error{ErrorCode::corrupt, "the catalog of boards in " + data.path() +
-                                                 " cannot be read, though there are boards; restore it from a backup"};
+            return Error{ErrorCode::corrupt, "a file of " + data.path() +
+                                                 "/db is damaged: its catalog names no board, though there are some; "
+                                                 "restore the directory from a backup"};
         }
         return Error{ErrorCode::not_found, "there is no board in " + data.path()};
     }

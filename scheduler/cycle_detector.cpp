@@ -118,6 +118,16 @@ std::uint64_t simhash(const std::vector<std::uint64_t>& shingles) {
     return out;
 }
 
+Value without_volatile(const RegionSpec& region, const Value& content) {
+    if (region.volatile_fields.empty() || !content.is_object()) return content;
+    const std::vector<std::string>& ignored = region.volatile_fields;
+    std::vector<Value::Member> members;
+    for (const Value::Member& member : content.as_object()) {
+        if (std::find(ignored.begin(), ignored.end(), member.first) == ignored.end()) members.push_back(member);
+    }
+    return Value::object(std::move(members));
+}
+
 std::string join(const std::vector<std::string>& words, const char* between) {
     std::string text;
     for (const std::string& word : words) text += (text.empty() ? "" : between) + word;
@@ -133,29 +143,33 @@ std::string describe(const CommitTrace& trace) {
 
 }  // namespace
 
-Fingerprint fingerprint(const RegionSpec& region, const Value& content, bool removed) {
-    Value judged = content;
-    if (!region.volatile_fields.empty() && content.is_object()) {
-        std::vector<Value::Member> members;
-        for (const Value::Member& member : content.as_object()) {
-            const auto& ignored = region.volatile_fields;
-            if (std::find(ignored.begin(), ignored.end(), member.first) == ignored.end()) members.push_back(member);
-        }
-        judged = Value::object(std::move(members));
+Hash128 exact_fingerprint(const RegionSpec& region, const Entry& entry, bool removed) {
+    Hash128 exact = entry.digest;
+    if (exact == Hash128{} || !region.volatile_fields.empty()) {
+        exact = fixed_digest(region.name + '\0' + to_json(without_volatile(region, entry.content)));
     }
+    // Taking something away is another thing to say than writing it.
+    if (removed) exact += Hash128{1, 1};
+    return exact;
+}
+
+Fingerprint fingerprint(const RegionSpec& region, const Entry& entry, bool removed) {
     Collector collector;
     collector.hard.u8(removed ? 'r' : 'w');
     collector.hard.text(region.name);
     // A key names which thing is meant, so however it reads, another key is another thing.
     for (const std::string& field : region.key) {
-        const Value* key = judged.find(field);
+        const Value* key = entry.content.find(field);
         collector.hard.text(key == nullptr ? std::string() : to_json(*key));
     }
-    ByteWriter exact;
-    exact.raw(collector.hard.bytes());
-    exact.text(to_json(judged));
-    collector.collect(judged);
-    return {fixed_digest(exact.bytes()), fixed_digest(collector.hard.bytes()), simhash(collector.shingles)};
+    collector.collect(region.volatile_fields.empty() ? entry.content : without_volatile(region, entry.content));
+    return {exact_fingerprint(region, entry, removed), fixed_digest(collector.hard.bytes()), simhash(collector.shingles)};
+}
+
+Fingerprint fingerprint(const RegionSpec& region, const Value& content, bool removed) {
+    Entry entry;
+    entry.content = content;
+    return fingerprint(region, entry, removed);
 }
 
 double similarity(const Fingerprint& a, const Fingerprint& b) {
@@ -167,11 +181,11 @@ std::optional<CycleVerdict> CycleDetector::on_commit(CommitTrace trace) {
     if (!spec_.enabled) return std::nullopt;
     Step step;
     step.trace = std::move(trace);
-    step.outside = step.trace.source.empty();
+    const bool outside = step.trace.source.empty();
     const Position position = step.trace.position;
 
     std::optional<CycleVerdict> verdict;
-    if (!step.outside) {
+    if (!outside) {
         const std::vector<const Step*> ancestors = ancestors_of(step.trace, 2 * std::size_t{spec_.window});
         if (says_nothing_new(step.trace, ancestors)) {
             step.repeats = 1 + (ancestors.empty() ? 0 : ancestors.front()->repeats);
@@ -184,6 +198,7 @@ std::optional<CycleVerdict> CycleDetector::on_commit(CommitTrace trace) {
     if (first_written_.size() > 10 * limits::chain_activations_kept) first_written_.clear();
     states_.push_back({position, step.trace.state});
     if (states_.size() > 2 * std::size_t{spec_.window}) states_.pop_front();
+    if (outside) return verdict;  // no step: a chain that comes to it ends there
     steps_.emplace(position, std::move(step));
     order_.push_back(position);
     if (order_.size() > limits::chain_activations_kept) {
@@ -202,7 +217,7 @@ const CycleDetector::Step* CycleDetector::step_at(Position position) const {
 std::vector<const CycleDetector::Step*> CycleDetector::ancestors_of(const CommitTrace& trace, std::size_t most) const {
     std::vector<const Step*> ancestors;
     const Step* at = step_at(trace.woken_by);
-    while (at != nullptr && !at->outside && ancestors.size() < most) {
+    while (at != nullptr && ancestors.size() < most) {
         ancestors.push_back(at);
         at = step_at(at->trace.woken_by);
     }
@@ -241,7 +256,7 @@ std::optional<CycleVerdict> CycleDetector::returning_state(const Step& step,
     for (const State& state : states_) {
         if (state.position <= since) continue;
         const Step* between = step_at(state.position);
-        if (between == nullptr || between->outside) return std::nullopt;
+        if (between == nullptr) return std::nullopt;  // news from outside
         for (const Fingerprint& write : between->trace.writes) {
             const auto first = first_written_.find(write.exact);
             if (first == first_written_.end() || first->second > since) return std::nullopt;

@@ -13,6 +13,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "board/entry.hpp"
 #include "board/hash.hpp"
 #include "board/ids.hpp"
 #include "board/region_spec.hpp"
@@ -32,13 +33,17 @@ struct Fingerprint {
 };
 
 /// `removed`: the entry left; its content counts as what was written.
+Fingerprint fingerprint(const RegionSpec& region, const Entry& entry, bool removed);
+/// Of content that no board made.
 Fingerprint fingerprint(const RegionSpec& region, const Value& content, bool removed);
+/// The same but for `exact` alone, which costs next to nothing where a board made the entry.
+Hash128 exact_fingerprint(const RegionSpec& region, const Entry& entry, bool removed);
 /// 1 for equal, 0 where anything in `hard` differs, else the share of equal SimHash bits.
 double similarity(const Fingerprint& a, const Fingerprint& b);
 
 struct CommitTrace {
     Position position;
-    /// The activation's source; empty for a commit from outside.
+    /// The activation's source; empty for a commit from outside, whose writes need only `exact`.
     std::string source;
     /// Newest position that its match was made of: the commit that woke it, or none.
     Position woken_by;
@@ -66,7 +71,6 @@ private:
     struct Step {
         CommitTrace trace;
         std::uint32_t repeats = 0;  // steps in a row, up to this one, that said nothing new
-        bool outside = false;
     };
     [[nodiscard]] const Step* step_at(Position position) const;
     [[nodiscard]] std::vector<const Step*> ancestors_of(const CommitTrace& trace, std::size_t most) const;

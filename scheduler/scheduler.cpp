@@ -628,14 +628,15 @@ void Scheduler::trace_commit(const FoldedRecord& folded, const std::string& sour
             sum = static_cast<std::int64_t>(static_cast<std::uint64_t>(sum) + static_cast<std::uint64_t>(by(change.after)) -
                                             static_cast<std::uint64_t>(by(change.before)));
             shared_content_ += digest();
-            trace.writes.push_back(fingerprint(spec, Value(sum), false));
+            trace.writes.push_back({digest(), digest(), 0});
         } else {
-            if (change.before) shared_content_ -= fingerprint(spec, change.before->content, false).exact;
-            if (change.after) {
-                trace.writes.push_back(fingerprint(spec, change.after->content, false));
-                shared_content_ += trace.writes.back().exact;
+            if (change.before) shared_content_ -= exact_fingerprint(spec, *change.before, false);
+            if (change.after) shared_content_ += exact_fingerprint(spec, *change.after, false);
+            const Entry& said = change.after ? *change.after : *change.before;
+            if (source.empty()) {
+                trace.writes.push_back({exact_fingerprint(spec, said, !change.after), {}, 0});
             } else {
-                trace.writes.push_back(fingerprint(spec, change.before->content, true));
+                trace.writes.push_back(fingerprint(spec, said, !change.after));
             }
         }
         if (trace.entries.size() < 4) trace.entries.push_back(to_text(change.id));

@@ -75,11 +75,13 @@ TEST_CASE("a sum of doubles is the exact sum, rounded once") {
 
 TEST_CASE("a sum that passes the greatest double on its way comes back") {
     const double most = std::numeric_limits<double>::max();
-    std::vector<Value> values = {value_of(most), value_of(most), value_of(-most), value_of(0.25), value_of(-most), value_of(0.5)};
+    std::vector<Value> values = {value_of(most), value_of(most),  value_of(-most),
+                                 value_of(0.25), value_of(-most), value_of(0.5)};
     std::sort(values.begin(), values.end(), [](const Value& a, const Value& b) { return compare(a, b) < 0; });
     do {
         CHECK(sum_of(values).sum() == value_of(0.75));
-    } while (std::next_permutation(values.begin(), values.end(), [](const Value& a, const Value& b) { return compare(a, b) < 0; }));
+    } while (std::next_permutation(values.begin(), values.end(),
+                                   [](const Value& a, const Value& b) { return compare(a, b) < 0; }));
     CHECK(sum_of({value_of(most), value_of(most)}).sum().is_null());
     CHECK(sum_of({value_of(most), value_of(most)}).average() == value_of(most));
     CHECK(sum_of({value_of(-most), value_of(-most), value_of(-most)}).average() == value_of(-most));
@@ -114,7 +116,8 @@ TEST_CASE("random sums and averages agree with whole arithmetic, in any order") 
         Wide units = 0;
         bool all_whole = true;
         for (int i = 0; i < count; ++i) {
-            const std::int64_t unit = static_cast<std::int64_t>(dice() % (std::uint64_t{1} << bits)) * (dice() % 2 == 0 ? 1 : -1);
+            const std::int64_t unit =
+                static_cast<std::int64_t>(dice() % (std::uint64_t{1} << bits)) * (dice() % 2 == 0 ? 1 : -1);
             const Value value = value_of(std::ldexp(static_cast<double>(unit), -20));
             all_whole = all_whole && value.is_int();
             units += unit;
@@ -162,10 +165,12 @@ TEST_CASE("what is added and taken away leaves exactly the rest") {
     for (std::uint32_t seed = 1; seed <= 500; ++seed) {
         CAPTURE(seed);
         std::mt19937_64 dice(seed);
-        const double rest = std::ldexp(static_cast<double>(dice() % (std::uint64_t{1} << 53)), static_cast<int>(dice() % 600) - 300);
+        const double rest =
+            std::ldexp(static_cast<double>(dice() % (std::uint64_t{1} << 53)), static_cast<int>(dice() % 600) - 300);
         std::vector<Value> values = {value_of(rest)};
         for (int i = 0; i < 10; ++i) {
-            const double other = std::ldexp(static_cast<double>(dice() % (std::uint64_t{1} << 53)), static_cast<int>(dice() % 1900) - 1000);
+            const double other = std::ldexp(static_cast<double>(dice() % (std::uint64_t{1} << 53)),
+                                            static_cast<int>(dice() % 1900) - 1000);
             values.push_back(value_of(other));
             values.push_back(value_of(-other));
         }

@@ -19,7 +19,9 @@ using namespace stele;
 namespace {
 
 using Dice = std::mt19937;
-std::uint32_t roll(Dice& dice, std::uint32_t below) { return std::uniform_int_distribution<std::uint32_t>(0, below - 1)(dice); }
+std::uint32_t roll(Dice& dice, std::uint32_t below) {
+    return std::uniform_int_distribution<std::uint32_t>(0, below - 1)(dice);
+}
 
 const std::vector<std::string> region_names = {"facts", "notes", "plans"};
 
@@ -123,9 +125,11 @@ bool model_holds(const Term& term, const State& state, bool run_began, const std
         case TermKind::avg:
             return is(numbers.empty() ? std::nullopt : std::optional<long double>(total / numbers.size()));
         case TermKind::min:
-            return is(numbers.empty() ? std::nullopt : std::optional<long double>(*std::min_element(numbers.begin(), numbers.end())));
+            return is(numbers.empty() ? std::nullopt
+                                      : std::optional<long double>(*std::min_element(numbers.begin(), numbers.end())));
         case TermKind::max:
-            return is(numbers.empty() ? std::nullopt : std::optional<long double>(*std::max_element(numbers.begin(), numbers.end())));
+            return is(numbers.empty() ? std::nullopt
+                                      : std::optional<long double>(*std::max_element(numbers.begin(), numbers.end())));
         case TermKind::start:
             return run_began;
         case TermKind::any:
@@ -199,7 +203,8 @@ private:
         std::map<Bound, std::vector<Asked>> bindings;
     };
 
-    void bind(const Version& version, bool run_began, std::size_t from, std::vector<EntryPtr>& bound, Table& table) const {
+    void bind(const Version& version, bool run_began, std::size_t from, std::vector<EntryPtr>& bound,
+              Table& table) const {
         for (std::size_t i = from; i < condition_.terms.size(); ++i) {
             const Term& term = condition_.terms[i];
             if (!term.binds()) continue;
@@ -217,7 +222,8 @@ private:
         std::vector<Asked> asked;
         for (const Term& term : condition_.terms) {
             if (term.binds()) continue;
-            asked.push_back({model_holds(term, version.state, run_began, bound), model_looks_at(term, version.changes, bound)});
+            asked.push_back(
+                {model_holds(term, version.state, run_began, bound), model_looks_at(term, version.changes, bound)});
         }
         table.bindings[key] = std::move(asked);
     }
@@ -307,8 +313,8 @@ Filter random_filter(Dice& dice, std::uint32_t variables) {
 
 Term random_test(Dice& dice, std::uint32_t variables, int depth) {
     Term term;
-    static constexpr TermKind kinds[] = {TermKind::none, TermKind::exists, TermKind::count, TermKind::sum,
-                                         TermKind::min,  TermKind::max,    TermKind::avg,   TermKind::start,
+    static constexpr TermKind kinds[] = {TermKind::none, TermKind::exists,  TermKind::count, TermKind::sum,
+                                         TermKind::min,  TermKind::max,     TermKind::avg,   TermKind::start,
                                          TermKind::any,  TermKind::negation};
     term.kind = kinds[roll(dice, depth > 0 ? 10 : 8)];
     if (term.kind == TermKind::start) return term;
@@ -316,7 +322,8 @@ Term random_test(Dice& dice, std::uint32_t variables, int depth) {
     if (term.kind == TermKind::any) {
         for (std::uint32_t i = 1 + roll(dice, 2); i > 0; --i) {
             std::vector<Term> alternative;
-            for (std::uint32_t k = 1 + roll(dice, 2); k > 0; --k) alternative.push_back(random_test(dice, variables, depth - 1));
+            for (std::uint32_t k = 1 + roll(dice, 2); k > 0; --k)
+                alternative.push_back(random_test(dice, variables, depth - 1));
             term.alternatives.push_back(std::move(alternative));
         }
         return term;

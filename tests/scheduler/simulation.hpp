@@ -107,7 +107,8 @@ inline std::string describe(const Scheduler& scheduler) {
                        std::to_string(scheduler.run().number) + (scheduler.is_running() ? " running" : " stopped") +
                        " started " + std::to_string(scheduler.activations_started()) + " queued " +
                        std::to_string(scheduler.queued()) + " time " + std::to_string(scheduler.board_time().ms) + "\n";
-    if (scheduler.stopping()) text += std::string("stopping: ") + to_text(*scheduler.stopping()) + ": " + scheduler.stop_detail() + "\n";
+    if (scheduler.stopping())
+        text += std::string("stopping: ") + to_text(*scheduler.stopping()) + ": " + scheduler.stop_detail() + "\n";
     for (const auto& [id, live] : scheduler.activations()) {
         text += "#" + std::to_string(id.number) + (live.state == Activation::State::running ? " runs" : " waits") +
                 " source " + std::to_string(live.source) + " attempt " + std::to_string(live.attempt) + " failures " +
@@ -345,7 +346,8 @@ public:
     [[nodiscard]] std::vector<LoggedRecord> of(RecordKind kind, std::string_view author = {}) const {
         std::vector<LoggedRecord> found;
         for (const LoggedRecord& logged : log) {
-            if (logged.record.kind == kind && (author.empty() || logged.record.author == author)) found.push_back(logged);
+            if (logged.record.kind == kind && (author.empty() || logged.record.author == author))
+                found.push_back(logged);
         }
         return found;
     }
@@ -390,7 +392,8 @@ public:
         Fold fold(**board, reader());
         std::optional<Record> decided;
         for (const LoggedRecord& logged : log) {
-            const std::string at = "record " + std::to_string(logged.position.number) + " (" + to_text(logged.record.kind) + "): ";
+            const std::string at =
+                "record " + std::to_string(logged.position.number) + " (" + to_text(logged.record.kind) + "): ";
             // What comes from outside, or from a new owner, may displace a decision; then it is void.
             if (logged.record.decided_at) {
                 if (!decided) return at + "the second run decides nothing here";
@@ -474,13 +477,17 @@ public:
                     }
                     end(record.activation);
                 } else if (record.kind == RecordKind::commit || record.kind == RecordKind::result) {
-                    if (logged.verdict.accepted && !is_live) return at + "a result of an attempt that is not the live one";
-                    const bool of_another = std::any_of(logged.verdict.refusals.begin(), logged.verdict.refusals.end(), [](const Refusal& r) {
-                        return r.rule == RefusalRule::epoch || r.rule == RefusalRule::attempt;
-                    });
-                    const bool ends = record.kind == RecordKind::commit || record.outcome != static_cast<OutcomeCode>(OutcomeKind::ok);
+                    if (logged.verdict.accepted && !is_live)
+                        return at + "a result of an attempt that is not the live one";
+                    const bool of_another = std::any_of(
+                        logged.verdict.refusals.begin(), logged.verdict.refusals.end(), [](const Refusal& r) {
+                            return r.rule == RefusalRule::epoch || r.rule == RefusalRule::attempt;
+                        });
+                    const bool ends = record.kind == RecordKind::commit ||
+                                      record.outcome != static_cast<OutcomeCode>(OutcomeKind::ok);
                     if (is_live && ends && !of_another) end(record.activation);
-                } else if ((record.kind == RecordKind::abandoned || record.kind == RecordKind::dead) && logged.verdict.accepted) {
+                } else if ((record.kind == RecordKind::abandoned || record.kind == RecordKind::dead) &&
+                           logged.verdict.accepted) {
                     end(record.activation);
                 }
             }
@@ -503,10 +510,11 @@ private:
     }
 
     static bool same_decision(const Record& decided, const Record& logged) {
-        return decided.kind == logged.kind && decided.author == logged.author && decided.activation == logged.activation &&
-               decided.attempt == logged.attempt && decided.members == logged.members &&
-               decided.snapshot == logged.snapshot && decided.rating == logged.rating && decided.word == logged.word &&
-               decided.reason == logged.reason && decided.decided_at == logged.decided_at &&
+        return decided.kind == logged.kind && decided.author == logged.author &&
+               decided.activation == logged.activation && decided.attempt == logged.attempt &&
+               decided.members == logged.members && decided.snapshot == logged.snapshot &&
+               decided.rating == logged.rating && decided.word == logged.word && decided.reason == logged.reason &&
+               decided.decided_at == logged.decided_at &&
                (decided.kind == RecordKind::commit || decided.duration_ms == logged.duration_ms);
     }
 
@@ -518,7 +526,8 @@ private:
     }
 
     [[nodiscard]] CrewReader reader() const {
-        return [crews = crews_](const std::string& text, const std::string&, const std::string&) -> Result<std::shared_ptr<const CrewSpec>> {
+        return [crews = crews_](const std::string& text, const std::string&,
+                                const std::string&) -> Result<std::shared_ptr<const CrewSpec>> {
             const auto found = crews->find(text);
             if (found == crews->end()) return Error{ErrorCode::invalid_argument, "no crew has the text " + text};
             return found->second;
@@ -533,7 +542,8 @@ private:
         writer_ = make_store_log(*store_, {1});
         fold_ = std::make_unique<Fold>(*board_, reader());
         const Status walked = writer_->read({1}, [&](Position position, std::string_view bytes) {
-            Result<LoggedRecord> decoded = decode_frame(position, bytes, DecodeDepth::full, board_->entries().blob_loader());
+            Result<LoggedRecord> decoded =
+                decode_frame(position, bytes, DecodeDepth::full, board_->entries().blob_loader());
             REQUIRE(decoded.ok());
             Result<Folded> folded = fold_->feed(std::make_shared<const LoggedRecord>(std::move(*decoded)));
             REQUIRE_MESSAGE(folded.ok(), (folded.ok() ? "" : folded.error().message));
@@ -604,8 +614,9 @@ private:
         }
         for (const ActivationId id : effects.starts) start_attempt(id);
         for (const ActivationId id : effects.cancels) {
-            in_flight_.erase(std::remove_if(in_flight_.begin(), in_flight_.end(), [&](const InFlight& one) { return one.id == id; }),
-                             in_flight_.end());
+            in_flight_.erase(
+                std::remove_if(in_flight_.begin(), in_flight_.end(), [&](const InFlight& one) { return one.id == id; }),
+                in_flight_.end());
         }
         wake_at_ = effects.wake_at;
     }
@@ -620,7 +631,8 @@ private:
         one.id = id;
         one.attempt = live->attempt;
         one.answer = body == bodies_.end() ? Answer{} : body->second(call);
-        if (one.answer.latency_ms > live->timeout_ms) one.answer = failure("took too long", OutcomeKind::timeout, live->timeout_ms);
+        if (one.answer.latency_ms > live->timeout_ms)
+            one.answer = failure("took too long", OutcomeKind::timeout, live->timeout_ms);
         one.ends = {clock.ms + one.answer.latency_ms};
         in_flight_.push_back(std::move(one));
         note_running();
