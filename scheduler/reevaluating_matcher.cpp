@@ -267,23 +267,13 @@ public:
     }
 
     MatchDelta take_delta() override {
-        const MatchDelta gathered = std::move(delta_);
-        delta_ = {};
-        // What came and went since the last call is nothing to the caller, who cannot tell the order.
-        std::set<const Match*> came;
-        std::set<const Match*> passed;
-        for (const MatchPtr& match : gathered.added) came.insert(match.get());
         MatchDelta delta;
-        for (const MatchPtr& match : gathered.removed) {
-            if (came.count(match.get()) > 0) {
-                passed.insert(match.get());
-            } else {
-                delta.removed.push_back(match);
-            }
+        delta.removed = std::move(delta_.removed);
+        for (MatchPtr& match : delta_.added) {
+            if (untold_.count(match.get()) > 0) delta.added.push_back(std::move(match));
         }
-        for (const MatchPtr& match : gathered.added) {
-            if (passed.count(match.get()) == 0) delta.added.push_back(match);
-        }
+        delta_ = {};
+        untold_.clear();
         return delta;
     }
 
