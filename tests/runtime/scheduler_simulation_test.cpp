@@ -884,6 +884,40 @@ TEST_CASE("scratch outlives an interrupt, and a new run begins without it") {
     world.crash(false);
 }
 
+TEST_CASE("a run that was cut short keeps its scratch, and comes back from its log as it was") {
+    CrewWorld world(one_worker("[{each: tasks as t}]", "stop: {limits: {activations: 1}}\n"));
+    world.script("worker", [](const Call&) { return answer({put("scratch", R"({"key":"k","value":1})")}); });
+    world.commit({insert("tasks", R"({"name":"a"})"), insert("tasks", R"({"name":"b"})")});
+    world.start_run();
+    world.run();
+    CHECK(world.stopped_by() == "budget");
+    CHECK(world.contents("scratch/worker").size() == 1);
+    world.crash(false);
+    CHECK(world.contents("scratch/worker").size() == 1);
+}
+
+TEST_CASE("a rule whose writes are refused is not tried again, and the run says so") {
+    CrewWorld world(R"(
+regions:
+  tasks: {policy: append_only, entry: {name: string}}
+  plans: {policy: cas, key: [name], entry: {name: string}}
+sources:
+  planner:
+    kind: rule
+    when: [{each: tasks as t}]
+    then: [{insert: plans, entry: {name: $t.name}}]
+    may: {read: [tasks], write: {plans: [insert]}}
+seed: {tasks: [{name: a}, {name: b}, {name: a}]}
+)");
+    world.start_run();
+    world.run();
+    CHECK(world.stopped_by() == "incomplete");
+    CHECK(world.contents("plans") == Texts{R"({"name":"a"})", R"({"name":"b"})"});
+    REQUIRE(world.scheduler().dead().size() == 1);
+    CHECK(world.scheduler().dead()[0].error.find("there is an entry with the key") != std::string::npos);
+    CHECK(world.of(RecordKind::commit, "planner").size() == 3);
+}
+
 // ---- owners --------------------------------------------------------------------------------------
 
 TEST_CASE("a record written under an epoch that is over is refused and changes nothing") {

@@ -263,6 +263,27 @@ TEST_CASE("a round in which anything is new starts the count anew") {
     CHECK(story.verdicts.empty());
 }
 
+TEST_CASE("work that comes and goes is new each time, though the board is empty again after each") {
+    Story story;
+    Position at = story.insert("", {}, R"({"text":"begin"})");
+    for (int turn = 0; turn < 300; ++turn) {
+        const std::string task = "{\"n\":" + std::to_string(turn) + "}";
+        at = story.toggle("planner", at, task, true);
+        at = story.toggle("worker", at, task, false);
+    }
+    CHECK(story.verdicts.empty());
+}
+
+TEST_CASE("a board that comes back by the hand of somebody outside is no loop of the crew") {
+    Story story;
+    Position at = story.put("", {}, "switch", "on");
+    for (int turn = 0; turn < 100; ++turn) {
+        story.put("keeper", at, "switch", "off");
+        at = story.put("", {}, "switch", "on");
+    }
+    CHECK(story.verdicts.empty());
+}
+
 TEST_CASE("a detector that is off says nothing") {
     CycleSpec spec;
     spec.enabled = false;
