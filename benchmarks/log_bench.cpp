@@ -69,9 +69,7 @@ void check(const rocksdb::Status& status) {
     if (!status.ok()) give_up("raw RocksDB: " + status.ToString());
 }
 
-double seconds_since(Steady::time_point start) {
-    return std::chrono::duration<double>(Steady::now() - start).count();
-}
+double seconds_since(Steady::time_point start) { return std::chrono::duration<double>(Steady::now() - start).count(); }
 
 double median(std::vector<double> samples) {
     std::sort(samples.begin(), samples.end());
@@ -710,8 +708,9 @@ std::string process_crew(const std::string& woken_by) {
 
 // Each process wakes the next one. It always says the same, which the cycle detector would stop.
 std::string chain_crew(std::size_t activations) {
-    return process_crew("done") + "seed: {done: [{text: begin}]}\nstop: {cycle: off, limits: {activations: " +
-           std::to_string(activations) + "}}\n";
+    return process_crew("done") +
+           "seed: {done: [{text: begin}]}\nstop: {cycle: off, limits: {activations: " + std::to_string(activations) +
+           "}}\n";
 }
 
 std::string pool_crew(std::size_t items, std::size_t in_flight) {
@@ -892,9 +891,8 @@ void run(const Options& options) {
     Report report;
     const auto wanted = [&](const std::string& part) { return options.only.empty() || part.find(options.only) == 0; };
     const auto commits = [&](const CommitCase& which) {
-        work.with_folder("commits", [&](const std::string& folder) {
-            measure_commits(report, which, folder, options.rounds);
-        });
+        work.with_folder("commits",
+                         [&](const std::string& folder) { measure_commits(report, which, folder, options.rounds); });
     };
     // First, while the heap is as small as in a run of its own: fork pays for what is resident.
     if (wanted("processes")) {
@@ -914,9 +912,8 @@ void run(const Options& options) {
     }
     if (wanted("rebuild")) {
         report.heading("A board from its log: 20,000 commits of 1 KB");
-        work.with_folder("rebuild", [&](const std::string& folder) {
-            measure_rebuild(report, folder, options.rounds);
-        });
+        work.with_folder("rebuild",
+                         [&](const std::string& folder) { measure_rebuild(report, folder, options.rounds); });
     }
     if (wanted("rules")) {
         report.heading("One activation of a rule, durable");

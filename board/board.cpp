@@ -84,7 +84,8 @@ bool carries_content(const Write& write) {
 
 std::optional<Refusal> refuse_by_size(const Record& commit) {
     if (commit.writes.size() > limits::writes_per_commit_max) {
-        return Refusal{0, RefusalRule::limit,
+        return Refusal{0,
+                       RefusalRule::limit,
                        "a commit of " + std::to_string(commit.writes.size()) + " writes passes the limit of " +
                            std::to_string(limits::writes_per_commit_max),
                        {}};
@@ -92,7 +93,8 @@ std::optional<Refusal> refuse_by_size(const Record& commit) {
     std::size_t bytes = 0;
     for (const Write& write : commit.writes) bytes += write.text.size() + write.why.size();
     if (bytes <= limits::record_bytes_max) return std::nullopt;
-    return Refusal{0, RefusalRule::limit,
+    return Refusal{0,
+                   RefusalRule::limit,
                    "a commit of " + std::to_string(bytes) + " bytes passes the limit of " +
                        std::to_string(limits::record_bytes_max),
                    {}};
@@ -111,7 +113,8 @@ bool is_deeper_than(const Value& value, std::size_t levels) {
 }
 
 Refusal too_large(std::size_t bytes, std::uint32_t line) {
-    return Refusal{line, RefusalRule::limit,
+    return Refusal{line,
+                   RefusalRule::limit,
                    "an entry of " + std::to_string(bytes) + " bytes passes the limit of " +
                        std::to_string(limits::entry_bytes_max),
                    {}};
@@ -120,12 +123,15 @@ Refusal too_large(std::size_t bytes, std::uint32_t line) {
 std::optional<Refusal> refuse_content(const RegionSpec& spec, const Write& write, std::uint32_t line) {
     if (write.text.size() > limits::entry_bytes_max) return too_large(write.text.size(), line);
     if (is_deeper_than(write.content, entry_depth_max)) {
-        return Refusal{line, RefusalRule::limit,
-                       "an entry may hold " + std::to_string(entry_depth_max) + " levels of arrays and objects, not more",
-                       {}};
+        return Refusal{
+            line,
+            RefusalRule::limit,
+            "an entry may hold " + std::to_string(entry_depth_max) + " levels of arrays and objects, not more",
+            {}};
     }
     if (const std::optional<SchemaProblem> problem = spec.schema.check(write.content)) {
-        return Refusal{line, RefusalRule::schema,
+        return Refusal{line,
+                       RefusalRule::schema,
                        "entry for \"" + spec.name + "\" does not fit: " +
                            (problem->path.empty() ? std::string() : problem->path + ": ") + problem->message,
                        {}};
@@ -138,14 +144,16 @@ std::optional<Refusal> refuse_on_sight(const RegionSpec& spec, const Write& writ
                                        std::uint32_t line) {
     const std::vector<WriteOp> operations = operations_of(spec.policy);
     if (std::find(operations.begin(), operations.end(), write.op) == operations.end()) {
-        return Refusal{line, RefusalRule::unknown,
+        return Refusal{line,
+                       RefusalRule::unknown,
                        "region \"" + spec.name + "\" is " + to_text(spec.policy) + ": it takes " + join(operations) +
                            ", not " + to_text(write.op),
                        {}};
     }
     // Taking back one's own needs no grant; decide_retract asks whose it is.
     if (write.op != WriteOp::retract && !authority.may_write(spec.name, write.op)) {
-        return Refusal{line, RefusalRule::grant,
+        return Refusal{line,
+                       RefusalRule::grant,
                        authority.author + " may not " + to_text(write.op) + " into region \"" + spec.name +
                            "\": grant it under may.write",
                        {}};
@@ -154,11 +162,13 @@ std::optional<Refusal> refuse_on_sight(const RegionSpec& spec, const Write& writ
         if (std::optional<Refusal> refusal = refuse_content(spec, write, line)) return refusal;
     }
     if (write.cites.size() > limits::cites_per_write_max) {
-        return Refusal{line, RefusalRule::limit, "more than " + std::to_string(limits::cites_per_write_max) + " cites", {}};
+        return Refusal{
+            line, RefusalRule::limit, "more than " + std::to_string(limits::cites_per_write_max) + " cites", {}};
     }
     for (const Cite& cite : write.cites) {
         if (cite.line != 0 ? cite.line >= line : !authority.has_seen(cite.entry)) {
-            return Refusal{line, RefusalRule::cite,
+            return Refusal{line,
+                           RefusalRule::cite,
                            "cites " + (cite.line != 0 ? "line " + std::to_string(cite.line) : to_text(cite.entry)) +
                                ", which " + authority.author + " had not seen",
                            {}};
@@ -258,7 +268,8 @@ Result<Decision> Board::decide(const Record& commit, const Authority& authority)
         const std::string region_name = resolve_region(write.region, authority.author);
         const RegionSpec* spec = this->spec(region_name);
         if (spec == nullptr || (spec->scratch && write.region != scratch_name && !authority.acts_as_owner)) {
-            decision.refusals.push_back({i + 1, RefusalRule::unknown, "there is no region \"" + write.region + "\"", {}});
+            decision.refusals.push_back(
+                {i + 1, RefusalRule::unknown, "there is no region \"" + write.region + "\"", {}});
             continue;
         }
         if (std::optional<Refusal> refusal = refuse_on_sight(*spec, write, authority, i + 1)) {
@@ -381,7 +392,7 @@ Result<EntryChange> Board::change_of(const RegionState& region, std::uint64_t nu
         if (!entry.ok()) return entry.error();
         change.after = *entry;
     }
-    change.kind = !change.after ? EntryChange::Kind::removed
+    change.kind = !change.after   ? EntryChange::Kind::removed
                   : change.before ? EntryChange::Kind::updated
                                   : EntryChange::Kind::added;
     return change;

@@ -46,8 +46,8 @@ private:
         const EntryId id{spec.name, write.number};
         const std::uint32_t line = context.line + 1;
         if (write.expected_version == 0) {
-            return PolicyAnswer(Refusal{line, RefusalRule::unknown,
-                                        "replace of " + to_text(id) + " must name the version that was read", {}});
+            return PolicyAnswer(Refusal{
+                line, RefusalRule::unknown, "replace of " + to_text(id) + " must name the version that was read", {}});
         }
         const Result<std::optional<EntryState>> current = region.entry(write.number);
         if (!current.ok()) return current.error();
@@ -69,8 +69,8 @@ private:
             const Result<Value> content = parse_json(*text);
             if (!content.ok()) return content.error();
             if (key_text_of(spec, *content, *text) != key_text_of(spec, write.content, write.text)) {
-                return PolicyAnswer(Refusal{line, RefusalRule::schema,
-                                            "replace may not change the key of " + to_text(id), {}});
+                return PolicyAnswer(
+                    Refusal{line, RefusalRule::schema, "replace may not change the key of " + to_text(id), {}});
             }
         }
         return PolicyAnswer(next_version(state, context));

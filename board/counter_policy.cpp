@@ -16,11 +16,13 @@ public:
         const Value* by = write.content.find("by");
         const std::uint32_t line = context.line + 1;
         if (by == nullptr || !by->is_int() || write.content.as_object().size() != 1) {
-            return PolicyAnswer(Refusal{line, RefusalRule::schema, "an increment is {\"by\": integer}, got " + write.text, {}});
+            return PolicyAnswer(
+                Refusal{line, RefusalRule::schema, "an increment is {\"by\": integer}, got " + write.text, {}});
         }
         std::int64_t sum = 0;
         if (__builtin_add_overflow(region.sum(), by->as_int(), &sum)) {
-            return PolicyAnswer(Refusal{line, RefusalRule::overflow,
+            return PolicyAnswer(Refusal{line,
+                                        RefusalRule::overflow,
                                         "counter \"" + region.spec().name + "\" is at " + std::to_string(region.sum()) +
                                             "; adding " + std::to_string(by->as_int()) + " passes int64",
                                         {}});

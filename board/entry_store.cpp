@@ -154,23 +154,22 @@ Status EntryStore::load() {
     keys_.clear();
     entries_.clear();  // an entry's authors change without a new version
     Status decoded = Done{};
-    const Status scanned = store_.scan(
-        Column::meta, region_key('R', board_, 0), region_key('R', board_, UINT32_MAX), false,
-        [&](std::string_view key, std::string_view bytes) {
-            Result<RegionState> region = decode_region(read_be32(key.substr(9)), bytes);
-            if (!region.ok()) {
-                decoded = region.error();
-                return false;
-            }
-            if (region->number != regions_.size()) {
-                decoded = Error{ErrorCode::corrupt, "the table of regions has a hole"};
-                return false;
-            }
-            by_name_[region->name] = region->number;
-            state_hash_ += region->digest;
-            regions_.push_back(std::move(*region));
-            return true;
-        });
+    const Status scanned = store_.scan(Column::meta, region_key('R', board_, 0), region_key('R', board_, UINT32_MAX),
+                                       false, [&](std::string_view key, std::string_view bytes) {
+                                           Result<RegionState> region = decode_region(read_be32(key.substr(9)), bytes);
+                                           if (!region.ok()) {
+                                               decoded = region.error();
+                                               return false;
+                                           }
+                                           if (region->number != regions_.size()) {
+                                               decoded = Error{ErrorCode::corrupt, "the table of regions has a hole"};
+                                               return false;
+                                           }
+                                           by_name_[region->name] = region->number;
+                                           state_hash_ += region->digest;
+                                           regions_.push_back(std::move(*region));
+                                           return true;
+                                       });
     if (!scanned.ok()) return scanned;
     return decoded;
 }
@@ -259,8 +258,8 @@ Result<std::string> EntryStore::content(const EntryState& state) const {
     if (!logged.ok()) return logged.error();
     const std::vector<Write>& writes = (*logged)->record.writes;
     if (state.content_line >= writes.size()) {
-        return Error{ErrorCode::corrupt, "record " + std::to_string(state.content_position.number) +
-                                             " has no write " + std::to_string(state.content_line + 1)};
+        return Error{ErrorCode::corrupt, "record " + std::to_string(state.content_position.number) + " has no write " +
+                                             std::to_string(state.content_line + 1)};
     }
     return writes[state.content_line].text;
 }
@@ -299,7 +298,7 @@ Result<EntryPtr> EntryStore::load(RegionNumber region, const EntryState& state) 
     entry->position = state.position;
     entry->time = written.time;
     entry->author = state.author;
-    entry->activation = written.activation ? written.activation
+    entry->activation = written.activation        ? written.activation
                         : written.members.empty() ? ActivationId{}
                                                   : ActivationId{state.position.number};
     entry->content = std::move(*value);

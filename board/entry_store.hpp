@@ -30,8 +30,8 @@ struct RegionState {
     std::string name;
     std::uint64_t next_entry = 1;
     std::uint64_t active_entries = 0;
-    std::int64_t sum = 0;          // counter
-    Hash128 digest;                // of its content, independent of order
+    std::int64_t sum = 0;  // counter
+    Hash128 digest;        // of its content, independent of order
     Position last_change;
     bool scratch = false;
     bool has_adds = false;  // a set union: its entries carry add tags
@@ -100,9 +100,7 @@ private:
         bool operator==(const EntryKey&) const = default;
     };
     struct EntryKeyHash {
-        std::size_t operator()(const EntryKey& key) const {
-            return key.number * 0x9e3779b97f4a7c15ULL + key.region;
-        }
+        std::size_t operator()(const EntryKey& key) const { return key.number * 0x9e3779b97f4a7c15ULL + key.region; }
     };
 
     [[nodiscard]] Result<Value> content_value(const EntryState& state, const LoggedRecord& written) const;

@@ -37,9 +37,7 @@ Hash128 siphash(const std::uint8_t* key, std::string_view bytes) {
 
 }  // namespace
 
-Sha256::Sha256() : context_(std::make_unique<Context>()) {
-    EVP_DigestInit_ex2(context_->md, sha256_method(), nullptr);
-}
+Sha256::Sha256() : context_(std::make_unique<Context>()) { EVP_DigestInit_ex2(context_->md, sha256_method(), nullptr); }
 Sha256::~Sha256() = default;
 
 Sha256& Sha256::update(std::string_view bytes) {

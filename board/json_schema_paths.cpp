@@ -97,8 +97,8 @@ std::string percent_decoded(std::string_view text) {
     for (std::size_t i = 0; i < text.size(); ++i) {
         unsigned code = 0;
         const char* const digits = text.data() + i + 1;
-        const bool escape = text[i] == '%' && i + 2 < text.size() &&
-                            std::from_chars(digits, digits + 2, code, 16).ptr == digits + 2;
+        const bool escape =
+            text[i] == '%' && i + 2 < text.size() && std::from_chars(digits, digits + 2, code, 16).ptr == digits + 2;
         out += escape ? static_cast<char>(code) : text[i];
         if (escape) i += 2;
     }

@@ -148,13 +148,26 @@ private:
     void load(const Keyword& keyword, const Value& argument, const Place& place, Value& out) {
         const std::string_view name = keyword.name;
         switch (keyword.shape) {
-            case Shape::schema: out.set(name, schema(argument, place)); return;
-            case Shape::schemas: out.set(name, schemas(argument, place)); return;
-            case Shape::schema_map: out.set(name, schema_map(name, argument, place)); return;
-            case Shape::dependencies: out.set(name, dependencies(argument, place)); return;
-            case Shape::unused: schema_map(name, argument, place); return;
-            case Shape::later_draft: refuse(place, "is of a later draft; drafts 4 to 7 are understood"); return;
-            case Shape::rule: return;
+            case Shape::schema:
+                out.set(name, schema(argument, place));
+                return;
+            case Shape::schemas:
+                out.set(name, schemas(argument, place));
+                return;
+            case Shape::schema_map:
+                out.set(name, schema_map(name, argument, place));
+                return;
+            case Shape::dependencies:
+                out.set(name, dependencies(argument, place));
+                return;
+            case Shape::unused:
+                schema_map(name, argument, place);
+                return;
+            case Shape::later_draft:
+                refuse(place, "is of a later draft; drafts 4 to 7 are understood");
+                return;
+            case Shape::rule:
+                return;
             case Shape::items:
                 if (argument.is_array()) {
                     out.set(name, schemas(argument, place));

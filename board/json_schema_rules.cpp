@@ -82,8 +82,8 @@ Loading load_bound(std::string_view keyword, const Value& argument, const Value&
     }
     if (!argument.is_number()) return wants("a number", argument);
     const bool strict = exclusive || is_true(schema.find(is_max ? "exclusiveMaximum" : "exclusiveMinimum"));
-    const Relation relation = is_max ? (strict ? Relation::below : Relation::at_most)
-                                     : (strict ? Relation::above : Relation::at_least);
+    const Relation relation =
+        is_max ? (strict ? Relation::below : Relation::at_most) : (strict ? Relation::above : Relation::at_least);
     rules.bounds.push_back({relation, argument});
     return std::nullopt;
 }
@@ -188,8 +188,8 @@ bool has_twins(const Value::Array& items) {
     sorted.reserve(items.size());
     for (const Value& item : items) sorted.push_back(&item);
     std::sort(sorted.begin(), sorted.end(), [](const Value* a, const Value* b) { return compare(*a, *b) < 0; });
-    return std::adjacent_find(sorted.begin(), sorted.end(),
-                              [](const Value* a, const Value* b) { return *a == *b; }) != sorted.end();
+    return std::adjacent_find(sorted.begin(), sorted.end(), [](const Value* a, const Value* b) { return *a == *b; }) !=
+           sorted.end();
 }
 
 std::optional<std::string> judge_number(const JsonRules& rules, const Value& value) {

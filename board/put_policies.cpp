@@ -38,7 +38,8 @@ public:
                                 const Write& write) const override {
         const RegionSpec& spec = region.spec();
         if (context.author != spec.owner && !context.acts_as_owner) {
-            return PolicyAnswer(Refusal{context.line + 1, RefusalRule::owner,
+            return PolicyAnswer(Refusal{context.line + 1,
+                                        RefusalRule::owner,
                                         "region \"" + spec.name + "\" is written by its owner " + spec.owner +
                                             " only, not by " + context.author,
                                         {}});

@@ -37,13 +37,15 @@ Result<PolicyAnswer> decide_retract(const RegionAccess& region, const WriteConte
     }
     const EntryState& current = **found;
     if (!current.active) {
-        return PolicyAnswer(Refusal{line, RefusalRule::unknown,
+        return PolicyAnswer(Refusal{line,
+                                    RefusalRule::unknown,
                                     to_text(id) + " was already retracted at version " +
                                         std::to_string(current.position.number) + " of the board",
                                     {}});
     }
     if (current.author != context.author && !context.may_retract_others) {
-        return PolicyAnswer(Refusal{line, RefusalRule::grant,
+        return PolicyAnswer(Refusal{line,
+                                    RefusalRule::grant,
                                     context.author + " may not retract " + to_text(id) + ", which " + current.author +
                                         " wrote: grant it `retract` on " + spec.name,
                                     {}});
@@ -80,9 +82,11 @@ Result<PolicyAnswer> decide_retract(const RegionAccess& region, const WriteConte
         if (!content.ok()) return content.error();
         std::int64_t sum = 0;
         if (__builtin_sub_overflow(region.sum(), content->find("by")->as_int(), &sum)) {
-            return PolicyAnswer(Refusal{line, RefusalRule::overflow,
-                                        "retracting " + to_text(id) + " takes the sum of " + spec.name + " beyond int64",
-                                        {}});
+            return PolicyAnswer(
+                Refusal{line,
+                        RefusalRule::overflow,
+                        "retracting " + to_text(id) + " takes the sum of " + spec.name + " beyond int64",
+                        {}});
         }
         decision.new_sum = sum;
     }

@@ -17,14 +17,22 @@ constexpr std::array field_types = {FieldType::any,     FieldType::string, Field
 
 bool fits(const Value& value, FieldType type) {
     switch (type) {
-        case FieldType::any: return true;
-        case FieldType::string: return value.is_string();
-        case FieldType::integer: return value.is_int();
-        case FieldType::number: return value.is_number();
-        case FieldType::boolean: return value.is_bool();
-        case FieldType::array: return value.is_array();
-        case FieldType::object: return value.is_object();
-        case FieldType::null: return value.is_null();
+        case FieldType::any:
+            return true;
+        case FieldType::string:
+            return value.is_string();
+        case FieldType::integer:
+            return value.is_int();
+        case FieldType::number:
+            return value.is_number();
+        case FieldType::boolean:
+            return value.is_bool();
+        case FieldType::array:
+            return value.is_array();
+        case FieldType::object:
+            return value.is_object();
+        case FieldType::null:
+            return value.is_null();
     }
     return false;
 }
@@ -119,8 +127,9 @@ Result<FieldSpec> parse_choices(FieldSpec field, std::string_view words) {
         field.choices.push_back(choice);
     }
     if (types_only) {
-        return fail("lists only type words as its choices, which would allow just these words as text; for several "
-                    "types take any, and for a field that may be left out a type with ? such as string?");
+        return fail(
+            "lists only type words as its choices, which would allow just these words as text; for several "
+            "types take any, and for a field that may be left out a type with ? such as string?");
     }
     field.type = FieldType::string;
     return field;
@@ -183,14 +192,22 @@ bool is_index(std::string_view path_part) {
 
 const char* to_text(FieldType type) {
     switch (type) {
-        case FieldType::any: return "any";
-        case FieldType::string: return "string";
-        case FieldType::integer: return "integer";
-        case FieldType::number: return "number";
-        case FieldType::boolean: return "boolean";
-        case FieldType::array: return "array";
-        case FieldType::object: return "object";
-        case FieldType::null: return "null";
+        case FieldType::any:
+            return "any";
+        case FieldType::string:
+            return "string";
+        case FieldType::integer:
+            return "integer";
+        case FieldType::number:
+            return "number";
+        case FieldType::boolean:
+            return "boolean";
+        case FieldType::array:
+            return "array";
+        case FieldType::object:
+            return "object";
+        case FieldType::null:
+            return "null";
     }
     return "unknown";
 }
@@ -213,9 +230,7 @@ std::optional<SchemaProblem> EntrySchema::Implementation::check_flat(const Value
     auto next = by_name.begin();
     while (member != members.end() || next != by_name.end()) {
         const FieldSpec* field = next == by_name.end() ? nullptr : &fields[*next];
-        const int order = field == nullptr             ? -1
-                          : member == members.end() ? 1
-                                                    : member->first.compare(field->name);
+        const int order = field == nullptr ? -1 : member == members.end() ? 1 : member->first.compare(field->name);
         if (order < 0) return unknown(member->first);
         if (order > 0) {
             if (!field->optional) return missing(*field);

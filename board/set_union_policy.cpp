@@ -121,8 +121,10 @@ private:
         const Result<std::optional<EntryState>> current = region.entry(number);
         if (!current.ok()) return current.error();
         if (number != 0 && !current->has_value()) {
-            return PolicyAnswer(Refusal{context.line + 1, RefusalRule::unknown,
-                                        "there is no entry " + to_text(EntryId{spec.name, number}), {}});
+            return PolicyAnswer(Refusal{context.line + 1,
+                                        RefusalRule::unknown,
+                                        "there is no entry " + to_text(EntryId{spec.name, number}),
+                                        {}});
         }
         // Removing what is not there is what two removers at once look like: nothing to do.
         if (!current->has_value() || !(*current)->active) {

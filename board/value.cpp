@@ -148,12 +148,18 @@ std::strong_ordering compare(const Value& a, const Value& b) {
     const int rank = rank_of(a);
     if (const int other = rank_of(b); rank != other) return rank <=> other;
     switch (rank) {
-        case 0: return std::strong_ordering::equal;
-        case 1: return a.as_bool() <=> b.as_bool();
-        case 2: return compare_numbers(a, b);
-        case 3: return a.as_string() <=> b.as_string();
-        case 4: return compare_arrays(a.as_array(), b.as_array());
-        default: return compare_objects(a.as_object(), b.as_object());
+        case 0:
+            return std::strong_ordering::equal;
+        case 1:
+            return a.as_bool() <=> b.as_bool();
+        case 2:
+            return compare_numbers(a, b);
+        case 3:
+            return a.as_string() <=> b.as_string();
+        case 4:
+            return compare_arrays(a.as_array(), b.as_array());
+        default:
+            return compare_objects(a.as_object(), b.as_object());
     }
 }
 
@@ -178,14 +184,29 @@ bool word_needs_escape(const char* at) {
 void append_escape(char c, std::string& out) {
     static constexpr char digits[] = "0123456789abcdef";
     switch (c) {
-        case '"': out += "\\\""; return;
-        case '\\': out += "\\\\"; return;
-        case '\b': out += "\\b"; return;
-        case '\f': out += "\\f"; return;
-        case '\n': out += "\\n"; return;
-        case '\r': out += "\\r"; return;
-        case '\t': out += "\\t"; return;
-        default: break;
+        case '"':
+            out += "\\\"";
+            return;
+        case '\\':
+            out += "\\\\";
+            return;
+        case '\b':
+            out += "\\b";
+            return;
+        case '\f':
+            out += "\\f";
+            return;
+        case '\n':
+            out += "\\n";
+            return;
+        case '\r':
+            out += "\\r";
+            return;
+        case '\t':
+            out += "\\t";
+            return;
+        default:
+            break;
     }
     const auto byte = static_cast<unsigned char>(c);
     out += "\\u00";
@@ -404,8 +425,10 @@ public:
         assert(end == text.data() + text.size());
         static_cast<void>(end);
         // Too small for a double is the nearest double, zero; the parser's estimate tells it from too large.
-        if (failure == std::errc::result_out_of_range && std::fabs(estimate) < 1) number = 0;
-        else if (failure != std::errc()) number = std::numeric_limits<double>::infinity();
+        if (failure == std::errc::result_out_of_range && std::fabs(estimate) < 1)
+            number = 0;
+        else if (failure != std::errc())
+            number = std::numeric_limits<double>::infinity();
         if (!std::isfinite(number)) {
             return refuse(offset_of(text), "the number " + shortened(text) + " is beyond a double", code);
         }

@@ -17,8 +17,7 @@ Result<EntryPtr> View::find_any(const EntryId& id) const {
     return entries_->load(region->number, **state);
 }
 
-Status View::for_each(std::string_view region, bool reverse,
-                      const std::function<bool(const EntryPtr&)>& visit) const {
+Status View::for_each(std::string_view region, bool reverse, const std::function<bool(const EntryPtr&)>& visit) const {
     const RegionState* known = entries_->region(region);
     if (known == nullptr) return Done{};
     Status loaded = Done{};

@@ -56,8 +56,8 @@ struct Outcome {
 
 /// Identity of an operating system process, so that a later owner can end it.
 struct ProcessIdentity {
-    std::int64_t group = 0;           // process group id, 0: no process
-    std::uint64_t start_ticks = 0;    // field 22 of /proc/PID/stat
+    std::int64_t group = 0;         // process group id, 0: no process
+    std::uint64_t start_ticks = 0;  // field 22 of /proc/PID/stat
     std::string boot_id;
 };
 

@@ -266,8 +266,9 @@ private:
         const std::string_view word = line.substr(first, last - first + 1);
         if (word == "{" || word == "[") {
             // An indented object breaks every line that follows in the same way.
-            refuse("the line holds only the beginning of a JSON value; write each object on one line "
-                   "(jq: -c)");
+            refuse(
+                "the line holds only the beginning of a JSON value; write each object on one line "
+                "(jq: -c)");
             stopped_ = true;
             return;
         }

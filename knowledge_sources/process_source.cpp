@@ -178,11 +178,10 @@ struct ChildPipes {
     ::sigemptyset(&none);
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
 
-    const bool moved = ::dup2(pipes.input.read.get(), STDIN_FILENO) >= 0 &&
-                       ::dup2(pipes.output.write.get(), STDOUT_FILENO) >= 0 &&
-                       ::dup2(pipes.error.write.get(), STDERR_FILENO) >= 0 &&
-                       ::dup2(pipes.gate.read.get(), gate_fd) >= 0 &&
-                       ::dup3(pipes.failure.write.get(), failure_fd, O_CLOEXEC) >= 0;
+    const bool moved =
+        ::dup2(pipes.input.read.get(), STDIN_FILENO) >= 0 && ::dup2(pipes.output.write.get(), STDOUT_FILENO) >= 0 &&
+        ::dup2(pipes.error.write.get(), STDERR_FILENO) >= 0 && ::dup2(pipes.gate.read.get(), gate_fd) >= 0 &&
+        ::dup3(pipes.failure.write.get(), failure_fd, O_CLOEXEC) >= 0;
     if (!moved) ::_exit(127);
     if (::close_range(first_other_fd, ~0U, 0) != 0) {
         struct rlimit open_files = {};
@@ -269,8 +268,8 @@ Status plan_launch(const ActivationRequest& request, Launch& launch) {
     for (const std::vector<std::string>* texts : {&launch.arguments, &launch.environment}) {
         for (const std::string& text : *texts) {
             if (text.find('\0') == std::string::npos) continue;
-            return Error{ErrorCode::invalid_argument, "cannot run \"" + source.command.front() +
-                                                          "\": its command or environment holds a NUL byte"};
+            return Error{ErrorCode::invalid_argument,
+                         "cannot run \"" + source.command.front() + "\": its command or environment holds a NUL byte"};
         }
     }
     launch.candidates = candidates_of(launch.arguments.front(), launch.path);
@@ -319,8 +318,8 @@ void discard_child(pid_t pid) {
 Result<Child> spawn(const Launch& launch) {
     const auto failed = [&launch](const char* what) {
         const int error = errno;
-        return Error{ErrorCode::io, "cannot run \"" + launch.arguments.front() + "\": " + what + ": " +
-                                        system_error_text(error)};
+        return Error{ErrorCode::io,
+                     "cannot run \"" + launch.arguments.front() + "\": " + what + ": " + system_error_text(error)};
     };
     ChildPipes pipes;
     for (Pipe* pipe : {&pipes.input, &pipes.output, &pipes.error, &pipes.gate, &pipes.failure}) {
@@ -365,8 +364,8 @@ std::string failure_text(const Launch& launch, const LaunchFailure& failure) {
     std::string text = "cannot run \"" + program + "\": ";
     switch (failure.step) {
         case LaunchStep::directory:
-            return text + "its directory \"" + launch.directory + "\" cannot be entered: " +
-                   system_error_text(failure.error);
+            return text + "its directory \"" + launch.directory +
+                   "\" cannot be entered: " + system_error_text(failure.error);
         case LaunchStep::memory:
             return text + "its memory limit of " + std::to_string(launch.memory_bytes) +
                    " bytes cannot be set: " + system_error_text(failure.error);
@@ -423,8 +422,16 @@ struct ExitStatus {
 class ProcessRun : public std::enable_shared_from_this<ProcessRun> {
 public:
     ProcessRun(boost::asio::io_context& loop, std::shared_ptr<const ActivationRequest> request, AttemptEvents events)
-        : loop_(loop), request_(std::move(request)), events_(std::move(events)), exit_(loop), input_(loop),
-          output_(loop), error_(loop), deadline_timer_(loop), kill_timer_(loop), drain_timer_(loop) {}
+        : loop_(loop),
+          request_(std::move(request)),
+          events_(std::move(events)),
+          exit_(loop),
+          input_(loop),
+          output_(loop),
+          error_(loop),
+          deadline_timer_(loop),
+          kill_timer_(loop),
+          drain_timer_(loop) {}
 
     ~ProcessRun() {
         if (pid_ <= 0 || reaped_) return;
@@ -727,7 +734,7 @@ void ProcessRun::judge(Outcome& outcome) {
 
     if (ending_) {
         outcome.kind = *ending_;
-        const char* how = !exited_ ? "; it has not gone even after SIGKILL"
+        const char* how = !exited_     ? "; it has not gone even after SIGKILL"
                           : kill_sent_ ? "; it stayed after SIGTERM and was killed"
                           : term_sent_ ? "; it was ended with SIGTERM"
                                        : "";
@@ -736,8 +743,7 @@ void ProcessRun::judge(Outcome& outcome) {
         } else if (outcome.kind == OutcomeKind::cancelled) {
             outcome.error = std::string("was cancelled because the run stops") + how;
         } else {
-            outcome.error = "wrote more than its limit of " +
-                            std::to_string(request_->source->limits.output_bytes) +
+            outcome.error = "wrote more than its limit of " + std::to_string(request_->source->limits.output_bytes) +
                             " bytes to standard output and was killed";
         }
         return;

@@ -53,9 +53,9 @@ private:
         if (!takes_entry) return Done{};
         std::optional<Value> content = evaluate(rule.entry);
         if (!content) {
-            return Error{ErrorCode::invalid_argument,
-                         name_of(rule) + " has no entry to write: " + text_of(rule.entry.reference) +
-                             " is not in the entry that is bound"};
+            return Error{ErrorCode::invalid_argument, name_of(rule) +
+                                                          " has no entry to write: " + text_of(rule.entry.reference) +
+                                                          " is not in the entry that is bound"};
         }
         write.content = std::move(*content);
         return Done{};

@@ -27,7 +27,8 @@ std::string boot_id() {
     return id;
 }
 
-// Field 22 of /proc/PID/stat, 0 when there is no such process; the command before it may hold spaces, so count from its last ')'.
+// Field 22 of /proc/PID/stat, 0 when there is no such process; the command before it may hold spaces, so count from its
+// last ')'.
 std::uint64_t start_ticks(const std::string& process) {
     std::ifstream file("/proc/" + process + "/stat");
     std::string line;
@@ -131,12 +132,14 @@ Status BoardEngine::open() {
                       : Result<LoggedRecord>(link.error());
         if (!logged.ok()) return bad = logged.error(), false;
         if (position != expected || *link != logged->link) {
-            bad = Error{ErrorCode::corrupt, "record " + std::to_string(expected.number) + " breaks the chain of hashes"};
+            bad =
+                Error{ErrorCode::corrupt, "record " + std::to_string(expected.number) + " breaks the chain of hashes"};
             return false;
         }
         const bool marked = mark && mark->position == position;
         if (marked && mark->link != std::string(logged->link.begin(), logged->link.end())) {
-            bad = Error{ErrorCode::corrupt, "record " + std::to_string(position.number) + " is not the one that the head mark names"};
+            bad = Error{ErrorCode::corrupt,
+                        "record " + std::to_string(position.number) + " is not the one that the head mark names"};
             return false;
         }
         previous = *link;
@@ -335,7 +338,8 @@ void BoardEngine::request_sync() {
         // The mark may lag behind what is on disk, never run ahead of it.
         if (synced.ok() && head) synced = head->file.write(mark);
         const auto now = std::chrono::steady_clock::now();
-        if (synced.ok() && head && (last || now - head->synced > std::chrono::milliseconds(limits::head_mark_interval_ms))) {
+        if (synced.ok() && head &&
+            (last || now - head->synced > std::chrono::milliseconds(limits::head_mark_interval_ms))) {
             synced = head->file.sync();
             head->synced = now;
         }
@@ -386,7 +390,8 @@ void BoardEngine::start_attempt(ActivationId id) {
     request->members = bindings_of(live->members);
     request->previous = live->previous;
     request->deadline_ms = source.limits.timeout_ms;
-    request->idempotency_key = info_.address.board + ":" + std::to_string(id.number) + "/" + std::to_string(live->attempt);
+    request->idempotency_key =
+        info_.address.board + ":" + std::to_string(id.number) + "/" + std::to_string(live->attempt);
     Result<std::vector<ViewRegion>> view = look(source, first_bindings(live->members), board_->view(live->snapshot));
     if (!view.ok()) return fail(view.error());
     request->view = std::move(*view);
@@ -526,8 +531,8 @@ void BoardEngine::recommit(const Activation& orphan) {
     const Result<std::shared_ptr<const LoggedRecord>> result = board_->entries().record(orphan.result_at);
     if (!result.ok()) return fail(result.error());
     const std::vector<std::string>& parts = (*result)->record.parts;
-    ParsedOutput output = parse_output(parts.empty() ? std::string() : parts.front(),
-                                       scheduler().crew()->sources[orphan.source]);
+    ParsedOutput output =
+        parse_output(parts.empty() ? std::string() : parts.front(), scheduler().crew()->sources[orphan.source]);
     commit_writes(orphan, std::move(output.writes));
 }
 

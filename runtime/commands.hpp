@@ -48,7 +48,7 @@ ExitCode command_log(const LogOptions& options);
 
 struct ShowOptions {
     CommonOptions common;
-    std::string entry;   // region/number
+    std::string entry;  // region/number
     std::string region;
     std::uint64_t at = 0;  // 0: now
 };

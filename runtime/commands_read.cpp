@@ -43,8 +43,9 @@ Result<BoardInfo> choose_board(const DataDirectory& data, const std::string& nam
         names.push_back(board.address.board);
     }
     const std::string near = nearest_name(name, names);
-    return Error{ErrorCode::not_found, "there is no board \"" + name + "\"" +
-                                           (near.empty() ? std::string("; stele boards lists them") : "; did you mean " + near + "?")};
+    return Error{ErrorCode::not_found,
+                 "there is no board \"" + name + "\"" +
+                     (near.empty() ? std::string("; stele boards lists them") : "; did you mean " + near + "?")};
 }
 
 Result<OpenBoard> open_board(const CommonOptions& options) {
@@ -95,7 +96,8 @@ std::shared_ptr<const CrewSpec> newest_crew(const OpenBoard& board) {
         const Result<std::shared_ptr<const LoggedRecord>> logged = board.entries->record(position);
         if (!logged.ok() || (*logged)->record.parts.empty()) return true;
         const Record& record = (*logged)->record;
-        Result<std::shared_ptr<const CrewSpec>> known = read(record.parts.front(), record.base_directory, record.inputs);
+        Result<std::shared_ptr<const CrewSpec>> known =
+            read(record.parts.front(), record.base_directory, record.inputs);
         if (known.ok()) crew = *known;
         return true;
     });
@@ -112,7 +114,9 @@ Result<EntryId> parse_entry_id(const std::string& text) {
         if (error != std::errc() || end != text.c_str() + text.size()) id.number = 0;
     }
     if (id.number == 0) {
-        return Error{ErrorCode::invalid_argument, "\"" + text + "\" is no entry; write REGION/NUMBER, as in evidence/12, or --region for a whole region"};
+        return Error{
+            ErrorCode::invalid_argument,
+            "\"" + text + "\" is no entry; write REGION/NUMBER, as in evidence/12, or --region for a whole region"};
     }
     return id;
 }
@@ -146,9 +150,9 @@ ExitCode show_region(const OpenBoard& board, const ShowOptions& options, const V
         for (const std::string& name : names) {
             if (name.find('/') == std::string::npos) known += (known.empty() ? "" : ", ") + name;
         }
-        return complain({ErrorCode::not_found, "board \"" + board.info.address.board + "\" has no region \"" +
-                                                   options.region + "\"" +
-                                                   (near.empty() ? "; it has " + known : "; did you mean " + near + "?")});
+        return complain(
+            {ErrorCode::not_found, "board \"" + board.info.address.board + "\" has no region \"" + options.region +
+                                       "\"" + (near.empty() ? "; it has " + known : "; did you mean " + near + "?")});
     }
     const TextOptions text = text_options(options.common);
     const Status shown = view.for_each(options.region, false, [&](const EntryPtr& entry) {
@@ -240,7 +244,8 @@ ExitCode command_log(const LogOptions& options) {
     if (!board.ok()) return complain(board.error());
     TextOptions text = text_options(options.common);
     std::uint64_t from = std::max<std::uint64_t>(1, options.from);
-    if (options.last != 0 && board->last.number > options.last) from = std::max(from, board->last.number - options.last + 1);
+    if (options.last != 0 && board->last.number > options.last)
+        from = std::max(from, board->last.number - options.last + 1);
     const Result<std::shared_ptr<const LoggedRecord>> first =
         board->last ? board->entries->record({1}) : Result<std::shared_ptr<const LoggedRecord>>(nullptr);
     if (first.ok() && *first) text.start = (*first)->record.time;
@@ -300,7 +305,8 @@ ExitCode command_boards(const CommonOptions& options) {
                       << "\n";
         }
         table.add({Table::Cell{board.address.board}, Table::Cell{count_text(entries.meta().last.number)},
-                   Table::Cell{count_text(entries.meta().version.number)}, Table::Cell{local_time_text(board.created)}});
+                   Table::Cell{count_text(entries.meta().version.number)},
+                   Table::Cell{local_time_text(board.created)}});
     }
     if (!options.json) std::cout << table.text(detect_terminal(1, options.color));
     return ExitCode::done;

@@ -174,9 +174,11 @@ std::optional<ExitCode> run_through_owner(const RunOptions& options, const RunRe
         if (options.common.json) {
             std::cout << to_json_line(line) << std::endl;
         } else if (reason != nullptr && detail != nullptr) {
-            std::cout << "stopped   " << printable(reason->as_string()) << ": " << printable(detail->as_string()) << std::endl;
+            std::cout << "stopped   " << printable(reason->as_string()) << ": " << printable(detail->as_string())
+                      << std::endl;
         }
-        if (message != nullptr && !message->as_string().empty()) std::cerr << "stele: " << message->as_string() << std::endl;
+        if (message != nullptr && !message->as_string().empty())
+            std::cerr << "stele: " << message->as_string() << std::endl;
     };
     return ask_owner(options.common.data, to_value(request), on_line, interrupted);
 }
@@ -185,18 +187,21 @@ std::optional<ExitCode> run_through_owner(const RunOptions& options, const RunRe
 ExitCode own_or_ask(const CommonOptions& options, const std::string& command, const std::string& name,
                     const std::function<Status(Owner&)>& here) {
     if (!std::filesystem::exists(options.data)) {
-        return complain({ErrorCode::not_found, "there is no data directory " + options.data + "; name it with --data DIR"});
+        return complain(
+            {ErrorCode::not_found, "there is no data directory " + options.data + "; name it with --data DIR"});
     }
     const auto on_line = [](const Value& line) {
         const Value* message = line.find("message");
-        if (message != nullptr && !message->as_string().empty()) std::cerr << "stele: " << message->as_string() << std::endl;
+        if (message != nullptr && !message->as_string().empty())
+            std::cerr << "stele: " << message->as_string() << std::endl;
     };
     asio::io_context loop;
     std::string notice;
     Result<std::unique_ptr<Owner>> owner = Owner::open(loop, options.data, notice);
     for (int attempt = 0; attempt < 20 && !owner.ok() && owner.error().code == ErrorCode::in_use; ++attempt) {
         const Value request = Value::object({{"command", command}, {"name", name}});
-        if (const std::optional<ExitCode> code = ask_owner(options.data, request, on_line, [] { return false; })) return *code;
+        if (const std::optional<ExitCode> code = ask_owner(options.data, request, on_line, [] { return false; }))
+            return *code;
         std::this_thread::sleep_for(std::chrono::milliseconds(100));
         owner = Owner::open(loop, options.data, notice);
     }
@@ -219,8 +224,8 @@ ExitCode command_run(const RunOptions& options) {
         return complain(request.error());
     }
     if (options.verb != RunRequest::Verb::run && !std::filesystem::exists(options.common.data)) {
-        return complain({ErrorCode::not_found,
-                         "there is no data directory " + options.common.data + "; name it with --data DIR"});
+        return complain(
+            {ErrorCode::not_found, "there is no data directory " + options.common.data + "; name it with --data DIR"});
     }
     asio::io_context loop;
     std::string notice;
@@ -247,7 +252,8 @@ ExitCode command_boards_rm(const CommonOptions& options, const std::string& boar
 ExitCode command_backup(const CommonOptions& options, const std::string& target) {
     const std::string absolute = std::filesystem::absolute(target).string();
     const ExitCode code = own_or_ask(options, "backup", absolute, [&](Owner& owner) { return owner.backup(absolute); });
-    if (code == ExitCode::done) std::cout << "backup in " << target << "; look at it with: stele boards --data " << target << std::endl;
+    if (code == ExitCode::done)
+        std::cout << "backup in " << target << "; look at it with: stele boards --data " << target << std::endl;
     return code;
 }
 

@@ -150,7 +150,9 @@ Status DataDirectory::remove(const BoardInfo& board) {
     return Done{};
 }
 
-Result<std::optional<HeadMark>> DataDirectory::head(BoardNumber board) const { return read_head_mark(head_path(board)); }
+Result<std::optional<HeadMark>> DataDirectory::head(BoardNumber board) const {
+    return read_head_mark(head_path(board));
+}
 
 Status DataDirectory::backup(const std::string& target) { return checkpoint(*store_, target); }
 

@@ -9,18 +9,18 @@
 namespace stele {
 
 enum class ExitCode : int {
-    done = 0,          // goal reached; or nothing left to do and no goal was declared
-    failure = 1,       // anything not listed
-    usage = 2,         // wrong command line or crew file; nothing was started
-    data = 3,          // the data directory: in use, no permission, full, damaged, other format
-    not_found = 4,     // no such board, entry, region
-    quiescence = 10,   // nothing left to do, and the declared goal does not hold
-    incomplete = 11,   // nothing left to do but dead activations
+    done = 0,         // goal reached; or nothing left to do and no goal was declared
+    failure = 1,      // anything not listed
+    usage = 2,        // wrong command line or crew file; nothing was started
+    data = 3,         // the data directory: in use, no permission, full, damaged, other format
+    not_found = 4,    // no such board, entry, region
+    quiescence = 10,  // nothing left to do, and the declared goal does not hold
+    incomplete = 11,  // nothing left to do but dead activations
     budget = 13,
     deadline = 14,
     cycle = 15,
     error = 16,
-    differs = 20,      // replay --verify found a difference
+    differs = 20,  // replay --verify found a difference
     interrupt = 130,
 };
 

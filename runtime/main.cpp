@@ -13,26 +13,29 @@ void add_common(CLI::App& command, CommonOptions& options, bool with_board) {
     command.add_option("--data", options.data, "data directory")->envname("STELE_DATA")->capture_default_str();
     if (with_board) command.add_option("--board", options.board, "board to use; without it the newest one");
     command.add_flag("--json", options.json, "print JSON lines (docs/output.md)");
-    command.add_option_function<std::string>(
-               "--color",
-               [&options](const std::string& text) {
-                   const std::optional<ColorChoice> choice = color_choice_from(text);
-                   if (!choice) throw CLI::ValidationError("--color", "takes auto, always or never, not \"" + text + "\"");
-                   options.color = *choice;
-               },
-               "auto, always or never")
+    command
+        .add_option_function<std::string>(
+            "--color",
+            [&options](const std::string& text) {
+                const std::optional<ColorChoice> choice = color_choice_from(text);
+                if (!choice) throw CLI::ValidationError("--color", "takes auto, always or never, not \"" + text + "\"");
+                options.color = *choice;
+            },
+            "auto, always or never")
         ->default_str("auto");
 }
 
 void add_example(CLI::App& command, const std::string& example) { command.footer("Example:\n  " + example); }
 
 int run(int argc, char** argv) {
-    CLI::App app{"Stele: a blackboard for crews of agents. Declare regions, sources and preconditions in one YAML\n"
-                 "file; every write is in one log that can be replayed and questioned."};
+    CLI::App app{
+        "Stele: a blackboard for crews of agents. Declare regions, sources and preconditions in one YAML\n"
+        "file; every write is in one log that can be replayed and questioned."};
     app.require_subcommand(1);
     app.set_version_flag("--version", std::string("stele ") + STELE_VERSION);
-    app.footer("Start with:\n  stele run configs/repo_review.yaml --input repo=.\n"
-               "Exit codes: docs/cli.md. `stele COMMAND --help` shows each command with an example.");
+    app.footer(
+        "Start with:\n  stele run configs/repo_review.yaml --input repo=.\n"
+        "Exit codes: docs/cli.md. `stele COMMAND --help` shows each command with an example.");
     app.get_formatter()->column_width(34);
 
     ExitCode code = ExitCode::done;
@@ -64,7 +67,8 @@ int run(int argc, char** argv) {
 
     RunOptions retry_options;
     CLI::App* retry_command = app.add_subcommand("retry", "try dead activations again, and go on with the run");
-    retry_command->add_option("--activation", retry_options.activation, "only this one; without it all of them")->check(CLI::NonNegativeNumber);
+    retry_command->add_option("--activation", retry_options.activation, "only this one; without it all of them")
+        ->check(CLI::NonNegativeNumber);
     retry_command->add_flag("--quiet", retry_options.quiet, "print only the last lines");
     add_common(*retry_command, retry_options.common, true);
     add_example(*retry_command, "stele retry --board repo_review");
@@ -74,7 +78,8 @@ int run(int argc, char** argv) {
     });
 
     CheckOptions check_options;
-    CLI::App* check_command = app.add_subcommand("check", "check a crew file and print what it promises; starts nothing");
+    CLI::App* check_command =
+        app.add_subcommand("check", "check a crew file and print what it promises; starts nothing");
     check_command->add_option("crew", check_options.crew_file, "crew file")->required();
     check_command->add_option("--input", check_options.inputs, "NAME=VALUE for an input of the crew; repeatable");
     add_common(*check_command, check_options.common, false);
@@ -84,7 +89,9 @@ int run(int argc, char** argv) {
     LogOptions log_options;
     CLI::App* log_command = app.add_subcommand("log", "print the records of a board's log");
     log_command->add_flag("--long", log_options.long_form, "with contents and refusals in full");
-    log_command->add_option("--from", log_options.from, "first position")->check(CLI::NonNegativeNumber)->capture_default_str();
+    log_command->add_option("--from", log_options.from, "first position")
+        ->check(CLI::NonNegativeNumber)
+        ->capture_default_str();
     log_command->add_option("--last", log_options.last, "only the last N records")->check(CLI::NonNegativeNumber);
     add_common(*log_command, log_options.common, true);
     add_example(*log_command, "stele log --board repo_review --last 20");

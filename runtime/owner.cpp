@@ -112,14 +112,16 @@ public:
         if (!board.ok()) return board.error();
         for (const auto& session : sessions_) {
             if (session->board() == board->address.board) {
-                return Error{ErrorCode::in_use, "board \"" + board->address.board + "\" is running in this process already"};
+                return Error{ErrorCode::in_use,
+                             "board \"" + board->address.board + "\" is running in this process already"};
             }
         }
         auto session = std::make_shared<HostedRun>(board->address.board, std::move(listener));
         EngineHooks hooks;
         std::weak_ptr<HostedRun> weak = session;
         hooks.on_record = [weak](const LoggedRecord& logged, const std::vector<EntryChange>& changes) {
-            if (const auto run = weak.lock(); run && run->listener().on_record) run->listener().on_record(logged, changes);
+            if (const auto run = weak.lock(); run && run->listener().on_record)
+                run->listener().on_record(logged, changes);
         };
         hooks.on_stopped = [this, weak] {
             if (const auto run = weak.lock()) end(run, stop_code(*run), {});
@@ -127,8 +129,9 @@ public:
         hooks.on_failure = [this, weak](const Error& error) {
             if (const auto run = weak.lock()) end(run, exit_code_of(error), error.message);
         };
-        auto engine = std::make_unique<BoardEngine>(loop_, data_->store(), worker_, *board, data_->head_path(board->number),
-                                                    *sources_, make_crew_reader(), std::move(hooks), wall_clock);
+        auto engine =
+            std::make_unique<BoardEngine>(loop_, data_->store(), worker_, *board, data_->head_path(board->number),
+                                          *sources_, make_crew_reader(), std::move(hooks), wall_clock);
         const Status opened = engine->open();
         if (!opened.ok()) return opened.error();
         const Scheduler& scheduler = engine->scheduler();
@@ -150,7 +153,8 @@ public:
             const ActivationId wanted{request.activation};
             if (std::none_of(dead.begin(), dead.end(), [&](const DeadActivation& d) { return d.id == wanted; })) {
                 std::string known;
-                for (const DeadActivation& d : dead) known += (known.empty() ? "" : ", ") + std::to_string(d.id.number) + " of " + d.source;
+                for (const DeadActivation& d : dead)
+                    known += (known.empty() ? "" : ", ") + std::to_string(d.id.number) + " of " + d.source;
                 return Error{ErrorCode::not_found, "no activation " + std::to_string(request.activation) + " is dead" +
                                                        (known.empty() ? std::string() : "; dead are " + known)};
             }
@@ -182,7 +186,8 @@ public:
 
     Status remove_board(const std::string& name) override {
         for (const auto& session : sessions_) {
-            if (session->board() == name) return Error{ErrorCode::in_use, "board \"" + name + "\" is running; stop it first"};
+            if (session->board() == name)
+                return Error{ErrorCode::in_use, "board \"" + name + "\" is running; stop it first"};
         }
         const Result<std::optional<BoardInfo>> board = data_->find({.tenant = "default", .board = name});
         if (!board.ok()) return board.error();
@@ -195,7 +200,8 @@ public:
 private:
     // One process that asked us to do something.
     struct Guest : std::enable_shared_from_this<Guest> {
-        Guest(LocalOwner& owner_in, Socket socket_in) : owner(owner_in), socket(std::move(socket_in)), input(limits::socket_line_bytes_max) {}
+        Guest(LocalOwner& owner_in, Socket socket_in)
+            : owner(owner_in), socket(std::move(socket_in)), input(limits::socket_line_bytes_max) {}
 
         LocalOwner& owner;
         Socket socket;
@@ -266,7 +272,8 @@ private:
         const Result<Value> request = parse_json(line);
         const Value* command = request.ok() ? request->find("command") : nullptr;
         if (command == nullptr || !command->is_string()) {
-            return guest->finish(ExitCode::usage, request.ok() ? "a request names its command" : request.error().message);
+            return guest->finish(ExitCode::usage,
+                                 request.ok() ? "a request names its command" : request.error().message);
         }
         if (command->as_string() == "interrupt") {
             if (guest->run) guest->run->interrupt();
@@ -315,7 +322,8 @@ private:
         const Result<std::vector<BoardInfo>> boards = data_->boards();
         if (!boards.ok()) return boards.error();
         const auto named = [&](const std::string& name) {
-            return std::find_if(boards->begin(), boards->end(), [&](const BoardInfo& b) { return b.address.board == name; });
+            return std::find_if(boards->begin(), boards->end(),
+                                [&](const BoardInfo& b) { return b.address.board == name; });
         };
         if (request.verb == RunRequest::Verb::run) {
             if (crew == nullptr) return Error{ErrorCode::invalid_argument, "run needs a crew file"};
@@ -327,13 +335,15 @@ private:
             }
             if (name.empty()) {
                 name = crew->name;
-                for (int i = 2; named(name) != boards->end() && !request.go_on; ++i) name = crew->name + "-" + std::to_string(i);
+                for (int i = 2; named(name) != boards->end() && !request.go_on; ++i)
+                    name = crew->name + "-" + std::to_string(i);
             }
             const auto known = named(name);
             if (known == boards->end()) return data_->create({.tenant = "default", .board = name}, wall_clock());
             if (!request.go_on) {
-                return Error{ErrorCode::already_exists, "board \"" + name +
-                                                            "\" exists; run on it with --continue, or choose another with --board"};
+                return Error{
+                    ErrorCode::already_exists,
+                    "board \"" + name + "\" exists; run on it with --continue, or choose another with --board"};
             }
             return *known;
         }
@@ -392,7 +402,8 @@ CrewReader make_crew_reader() {
             }
         }
         LoadedCrew loaded = load_crew(text, "crew", base_directory, given);
-        if (!loaded.crew) return Error{ErrorCode::refused, "the crew of this record: " + join_problems(loaded.problems)};
+        if (!loaded.crew)
+            return Error{ErrorCode::refused, "the crew of this record: " + join_problems(loaded.problems)};
         return std::move(loaded.crew);
     };
 }
@@ -439,7 +450,8 @@ Result<RunRequest> run_request_from(const Value& value) {
     } else if (verb == "retry") {
         request.verb = RunRequest::Verb::retry;
     } else {
-        return Error{ErrorCode::invalid_argument, "the owner of this data directory does not know the command \"" + verb + "\""};
+        return Error{ErrorCode::invalid_argument,
+                     "the owner of this data directory does not know the command \"" + verb + "\""};
     }
     request.board = text("board");
     request.crew_text = text("crew_text");
@@ -453,7 +465,8 @@ Result<RunRequest> run_request_from(const Value& value) {
     const Value* go_on = value.find("continue");
     request.go_on = go_on != nullptr && go_on->is_bool() && go_on->as_bool();
     const Value* activation = value.find("activation");
-    if (activation != nullptr && activation->is_int()) request.activation = static_cast<std::uint64_t>(activation->as_int());
+    if (activation != nullptr && activation->is_int())
+        request.activation = static_cast<std::uint64_t>(activation->as_int());
     return request;
 }
 
@@ -498,7 +511,8 @@ std::optional<ExitCode> ask_owner(const std::string& directory, const Value& req
     // An owner that was just leaving has not looked at the request.
     if (!code && !answered) return std::nullopt;
     if (!code) {
-        return complain({ErrorCode::closed, "the process that owned " + directory + " ended; go on with: stele resume"});
+        return complain(
+            {ErrorCode::closed, "the process that owned " + directory + " ended; go on with: stele resume"});
     }
     return code;
 }

@@ -26,8 +26,8 @@ bool is_caused(const Record& record) { return static_cast<bool>(record.decided_a
 
 bool same_writes(const std::vector<Write>& decided, const std::vector<Write>& logged) {
     return std::equal(decided.begin(), decided.end(), logged.begin(), logged.end(), [](const Write& a, const Write& b) {
-        return a.op == b.op && a.region == b.region && a.number == b.number && a.expected_version == b.expected_version &&
-               a.text == b.text && a.cites == b.cites && a.why == b.why;
+        return a.op == b.op && a.region == b.region && a.number == b.number &&
+               a.expected_version == b.expected_version && a.text == b.text && a.cites == b.cites && a.why == b.why;
     });
 }
 
@@ -104,7 +104,8 @@ Result<ReplayReport> verify_replay(StateStore& store, const BoardInfo& info, Pos
                 return differs(position, "the log has " + describe(record) + ", the replay decides nothing here");
             }
             if (!same_decision(*decided, record)) {
-                return differs(position, "the log has " + describe(record) + ", the replay decides " + describe(*decided));
+                return differs(position,
+                               "the log has " + describe(record) + ", the replay decides " + describe(*decided));
             }
             ++report.decisions;
         }
@@ -130,8 +131,8 @@ Result<ReplayReport> verify_replay(StateStore& store, const BoardInfo& info, Pos
         Result<Folded> folded = fold.apply(std::move(logged), *judgement, batch);
         if (!folded.ok()) return bad = folded.error(), false;
         // Encoded anew, so that large payloads stand in the copy as well.
-        EncodedFrame frame = encode_frame(folded->logged->record, folded->logged->verdict, position, ChainLink{}, Salt{},
-                                          (*board)->entries().blob_storer(batch));
+        EncodedFrame frame = encode_frame(folded->logged->record, folded->logged->verdict, position, ChainLink{},
+                                          Salt{}, (*board)->entries().blob_storer(batch));
         const LogFrame frames[] = {{position, std::move(frame.bytes)}};
         Status done = copy->append(frames, std::move(batch));
         if (done.ok()) done = fold.step(*folded);

@@ -67,12 +67,12 @@ enum class TermKind {
     min,
     max,
     avg,
-    quiet,  // the region has not changed for `duration_ms`
-    start,  // once per run
-    idle,   // nothing else is queued, running or due
-    after,  // `duration_ms` after the run began, or after the newest bound entry was written
-    every,  // each `duration_ms` since the run began
-    any,    // one of `alternatives` holds
+    quiet,     // the region has not changed for `duration_ms`
+    start,     // once per run
+    idle,      // nothing else is queued, running or due
+    after,     // `duration_ms` after the run began, or after the newest bound entry was written
+    every,     // each `duration_ms` since the run began
+    any,       // one of `alternatives` holds
     negation,  // `not:` the alternatives' only member does not hold
 };
 const char* to_text(TermKind kind);

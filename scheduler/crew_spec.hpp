@@ -62,7 +62,7 @@ struct RuleWrite {
     TemplateNode entry;
     /// replace, retract, remove: the bound variable whose entry (and version) is meant.
     std::optional<std::uint32_t> target;
-    std::int64_t by = 1;  // increment
+    std::int64_t by = 1;               // increment
     std::vector<std::uint32_t> cites;  // variables
     std::string why;
     SourcePlace place;

@@ -135,8 +135,9 @@ std::string join(const std::vector<std::string>& words, const char* between) {
 }
 
 std::string describe(const CommitTrace& trace) {
-    std::vector<std::string> shown(trace.entries.begin(),
-                                   trace.entries.begin() + static_cast<long>(std::min<std::size_t>(3, trace.entries.size())));
+    std::vector<std::string> shown(
+        trace.entries.begin(),
+        trace.entries.begin() + static_cast<long>(std::min<std::size_t>(3, trace.entries.size())));
     if (trace.entries.size() > shown.size()) shown.emplace_back("...");
     return trace.source + " wrote " + join(shown, ", ") + " at version " + std::to_string(trace.position.number);
 }
@@ -163,7 +164,8 @@ Fingerprint fingerprint(const RegionSpec& region, const Entry& entry, bool remov
         collector.hard.text(key == nullptr ? std::string() : to_json(*key));
     }
     collector.collect(region.volatile_fields.empty() ? entry.content : without_volatile(region, entry.content));
-    return {exact_fingerprint(region, entry, removed), fixed_digest(collector.hard.bytes()), simhash(collector.shingles)};
+    return {exact_fingerprint(region, entry, removed), fixed_digest(collector.hard.bytes()),
+            simhash(collector.shingles)};
 }
 
 Fingerprint fingerprint(const RegionSpec& region, const Value& content, bool removed) {
@@ -274,8 +276,8 @@ std::optional<CycleVerdict> CycleDetector::returning_state(const Step& step,
         told.push_back(describe(one->trace));
     }
     verdict.message = "the board is again as it was at version " + std::to_string(since.number) +
-                      " and nothing written since was new: " + join(verdict.sources, " -> ") + " (" +
-                      join(told, "; ") + ")";
+                      " and nothing written since was new: " + join(verdict.sources, " -> ") + " (" + join(told, "; ") +
+                      ")";
     return verdict;
 }
 

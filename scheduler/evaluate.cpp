@@ -14,7 +14,8 @@ const Value* walk(const Value& from, const std::vector<std::string>& path) {
         if (at->is_array()) {
             std::size_t index = 0;
             const auto [end, error] = std::from_chars(step.data(), step.data() + step.size(), index);
-            if (error != std::errc() || end != step.data() + step.size() || index >= at->as_array().size()) return nullptr;
+            if (error != std::errc() || end != step.data() + step.size() || index >= at->as_array().size())
+                return nullptr;
             at = &at->as_array()[index];
         } else {
             at = at->find(step);

@@ -88,7 +88,8 @@ double nearest(Words words, std::uint64_t divisor) {
         half = 2 * static_cast<Wide>(rest) == divisor;
     }
     if (above_half || (half && mantissa % 2 == 1)) ++mantissa;
-    const double size_of_it = std::ldexp(static_cast<double>(mantissa), static_cast<int>(shift) - static_cast<int>(unit_exponent));
+    const double size_of_it =
+        std::ldexp(static_cast<double>(mantissa), static_cast<int>(shift) - static_cast<int>(unit_exponent));
     return negative ? -size_of_it : size_of_it;
 }
 

@@ -24,9 +24,8 @@ std::vector<EntryPtr> first_bindings(const std::vector<MatchPtr>& members) {
 Fold::Fold(Board& board, CrewReader read_crew)
     : board_(board),
       read_crew_(std::move(read_crew)),
-      scheduler_([this](const std::string& text, const std::string& base, const std::string& inputs) {
-          return crew_of(text, base, inputs);
-      },
+      scheduler_([this](const std::string& text, const std::string& base,
+                        const std::string& inputs) { return crew_of(text, base, inputs); },
                  [this](Position before, const CommitVisitor& visit) -> Status {
                      for (Position at{1}; at < before; ++at.number) {
                          const Result<std::shared_ptr<const LoggedRecord>> logged = board_.entries().record(at);
@@ -58,7 +57,8 @@ Result<Judgement> Fold::judge(const Record& record) {
         if (!used.ok()) return used.error();
         if (used->has_value()) {
             judgement.verdict.accepted = false;
-            judgement.verdict.refusals.push_back({0, RefusalRule::duplicate,
+            judgement.verdict.refusals.push_back({0,
+                                                  RefusalRule::duplicate,
                                                   "idempotency key \"" + record.idempotency_key +
                                                       "\" was used by record " + std::to_string((*used)->number),
                                                   {}});
@@ -120,8 +120,7 @@ Status Fold::step(Folded& folded) {
     if (!changes.ok()) return changes.error();
     folded.changes = std::move(*changes);
     count_scratch(folded.changes);
-    Result<Effects> effects =
-        scheduler_.step(FoldedRecord{*folded.logged, folded.changes, scratch_left()});
+    Result<Effects> effects = scheduler_.step(FoldedRecord{*folded.logged, folded.changes, scratch_left()});
     if (!effects.ok()) return effects.error();
     folded.effects = std::move(*effects);
     if (folded.effects.clear_scratch) folded.effects.append = scratch_commit(folded.logged->position);
@@ -184,20 +183,21 @@ Record Fold::scratch_commit(Position at) const {
     for (const RegionState& region : board_.entries().regions()) {
         const RegionSpec* spec = board_.spec(region.name);
         if (spec == nullptr || !spec->scratch || spec->durable_scratch || region.active_entries == 0) continue;
-        const Status scanned = board_.entries().for_each(region.number, board_.meta().last, false, [&](const EntryState& state) {
-            if (!state.active) return true;
-            // What does not fit into one commit is cleared by the next: the core asks until none is left.
-            if (commit.writes.size() == limits::writes_per_commit_max) return false;
-            Write write;
-            write.op = WriteOp::retract;
-            write.region = region.name;
-            write.number = state.number;
-            write.expected_version = state.version;
-            write.why = commit.reason;
-            write.seal();
-            commit.writes.push_back(std::move(write));
-            return true;
-        });
+        const Status scanned =
+            board_.entries().for_each(region.number, board_.meta().last, false, [&](const EntryState& state) {
+                if (!state.active) return true;
+                // What does not fit into one commit is cleared by the next: the core asks until none is left.
+                if (commit.writes.size() == limits::writes_per_commit_max) return false;
+                Write write;
+                write.op = WriteOp::retract;
+                write.region = region.name;
+                write.number = state.number;
+                write.expected_version = state.version;
+                write.why = commit.reason;
+                write.seal();
+                commit.writes.push_back(std::move(write));
+                return true;
+            });
         if (!scanned.ok()) break;
     }
     return commit;

@@ -8,16 +8,26 @@ namespace stele {
 
 const char* to_text(CompareOp op) {
     switch (op) {
-        case CompareOp::eq: return "eq";
-        case CompareOp::ne: return "ne";
-        case CompareOp::lt: return "lt";
-        case CompareOp::lte: return "lte";
-        case CompareOp::gt: return "gt";
-        case CompareOp::gte: return "gte";
-        case CompareOp::in: return "in";
-        case CompareOp::has: return "has";
-        case CompareOp::matches: return "matches";
-        case CompareOp::exists: return "exists";
+        case CompareOp::eq:
+            return "eq";
+        case CompareOp::ne:
+            return "ne";
+        case CompareOp::lt:
+            return "lt";
+        case CompareOp::lte:
+            return "lte";
+        case CompareOp::gt:
+            return "gt";
+        case CompareOp::gte:
+            return "gte";
+        case CompareOp::in:
+            return "in";
+        case CompareOp::has:
+            return "has";
+        case CompareOp::matches:
+            return "matches";
+        case CompareOp::exists:
+            return "exists";
     }
     return "unknown";
 }
@@ -33,59 +43,88 @@ std::optional<CompareOp> compare_op_from(std::string_view text) {
 
 const char* to_text(TermKind kind) {
     switch (kind) {
-        case TermKind::each: return "each";
-        case TermKind::changed: return "changed";
-        case TermKind::none: return "none";
-        case TermKind::exists: return "exists";
-        case TermKind::count: return "count";
-        case TermKind::sum: return "sum";
-        case TermKind::min: return "min";
-        case TermKind::max: return "max";
-        case TermKind::avg: return "avg";
-        case TermKind::quiet: return "quiet";
-        case TermKind::start: return "start";
-        case TermKind::idle: return "idle";
-        case TermKind::after: return "after";
-        case TermKind::every: return "every";
-        case TermKind::any: return "any";
-        case TermKind::negation: return "not";
+        case TermKind::each:
+            return "each";
+        case TermKind::changed:
+            return "changed";
+        case TermKind::none:
+            return "none";
+        case TermKind::exists:
+            return "exists";
+        case TermKind::count:
+            return "count";
+        case TermKind::sum:
+            return "sum";
+        case TermKind::min:
+            return "min";
+        case TermKind::max:
+            return "max";
+        case TermKind::avg:
+            return "avg";
+        case TermKind::quiet:
+            return "quiet";
+        case TermKind::start:
+            return "start";
+        case TermKind::idle:
+            return "idle";
+        case TermKind::after:
+            return "after";
+        case TermKind::every:
+            return "every";
+        case TermKind::any:
+            return "any";
+        case TermKind::negation:
+            return "not";
     }
     return "unknown";
 }
 
 const char* to_text(SourceKind kind) {
     switch (kind) {
-        case SourceKind::process: return "process";
-        case SourceKind::rule: return "rule";
-        case SourceKind::native: return "native";
+        case SourceKind::process:
+            return "process";
+        case SourceKind::rule:
+            return "rule";
+        case SourceKind::native:
+            return "native";
     }
     return "unknown";
 }
 
 const char* to_text(WakeMode mode) {
     switch (mode) {
-        case WakeMode::each: return "each";
-        case WakeMode::once: return "once";
-        case WakeMode::batch: return "batch";
+        case WakeMode::each:
+            return "each";
+        case WakeMode::once:
+            return "once";
+        case WakeMode::batch:
+            return "batch";
     }
     return "unknown";
 }
 
 const char* to_text(Strategy strategy) {
     switch (strategy) {
-        case Strategy::priority: return "priority";
-        case Strategy::fifo: return "fifo";
-        case Strategy::lifo: return "lifo";
-        case Strategy::fair: return "fair";
+        case Strategy::priority:
+            return "priority";
+        case Strategy::fifo:
+            return "fifo";
+        case Strategy::lifo:
+            return "lifo";
+        case Strategy::fair:
+            return "fair";
     }
     return "unknown";
 }
 
 const char* to_text(Durability durability) {
     switch (durability) {
-        case Durability::sync: return "sync";
-        case Durability::async: return "async";
-        case Durability::memory: return "memory";
+        case Durability::sync:
+            return "sync";
+        case Durability::async:
+            return "async";
+        case Durability::memory:
+            return "memory";
     }
     return "unknown";
 }

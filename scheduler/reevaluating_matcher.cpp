@@ -44,8 +44,8 @@ std::optional<Value> aggregate(const Term& term, const RegionMemory& memory, con
         const std::optional<Value> value = value_at(*entry, Attribute::content, term.field);
         if (!value || !value->is_number()) continue;
         sum.add(*value);
-        const bool better = !extreme || (term.kind == TermKind::min ? compare(*value, *extreme) < 0
-                                                                    : compare(*value, *extreme) > 0);
+        const bool better =
+            !extreme || (term.kind == TermKind::min ? compare(*value, *extreme) < 0 : compare(*value, *extreme) > 0);
         if (better) extreme = value;
     }
     switch (term.kind) {
@@ -457,7 +457,8 @@ private:
     // Brings the match of a binding in line with its terms.
     void settle(std::uint32_t index, BindingState& state) {
         const Watched& watched = watched_[index];
-        const bool all = std::all_of(state.terms.begin(), state.terms.end(), [](const TermState& t) { return t.holds; });
+        const bool all =
+            std::all_of(state.terms.begin(), state.terms.end(), [](const TermState& t) { return t.holds; });
         MatchPtr next;
         if (all) {
             auto match = std::make_shared<Match>();

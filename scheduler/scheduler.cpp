@@ -41,9 +41,7 @@ std::optional<std::size_t> idle_episode_index(const Condition& condition) {
     return std::nullopt;
 }
 
-bool is_timer(TermKind kind) {
-    return kind == TermKind::quiet || kind == TermKind::after || kind == TermKind::every;
-}
+bool is_timer(TermKind kind) { return kind == TermKind::quiet || kind == TermKind::after || kind == TermKind::every; }
 
 // The newest commit that the members are made of. What a timer let through was caused by what it held
 // back, so sources that wake each other slowly are one chain as well.
@@ -173,7 +171,8 @@ std::optional<Refusal> Scheduler::judge_claim(const Record& record) const {
 std::optional<Refusal> Scheduler::judge_result(const Record& record) const {
     const Activation* live = activation(record.activation);
     if (live == nullptr || live->state != Activation::State::running) {
-        return refuse(RefusalRule::attempt, "activation " + std::to_string(record.activation.number) + " is not running");
+        return refuse(RefusalRule::attempt,
+                      "activation " + std::to_string(record.activation.number) + " is not running");
     }
     if (live->attempt != record.attempt) {
         return refuse(RefusalRule::attempt, "attempt " + std::to_string(record.attempt) + " is over; the live one is " +
@@ -192,9 +191,11 @@ std::optional<Refusal> Scheduler::judge_commit(const Record& record, Verdict& ve
         if (!source) return refuse(RefusalRule::unknown, "the crew has no source " + record.author);
         for (const MatchRecord& member : record.members) {
             if (status_.count(member.key) > 0) {
-                return refuse(RefusalRule::match_closed, "match " + to_hex(member.key) + " is claimed, committed or dead");
+                return refuse(RefusalRule::match_closed,
+                              "match " + to_hex(member.key) + " is claimed, committed or dead");
             }
-            if (!find_match(*source, member)) return refuse(RefusalRule::stale, "the rule's match does not hold any more");
+            if (!find_match(*source, member))
+                return refuse(RefusalRule::stale, "the rule's match does not hold any more");
         }
         // A rule that could not be worked out says why instead of writing.
         if (record.writes.empty() && !record.reason.empty()) return refuse(RefusalRule::malformed, record.reason);
@@ -207,7 +208,8 @@ std::optional<Refusal> Scheduler::judge_commit(const Record& record, Verdict& ve
     if (spec.on_stale == OnStale::commit) return std::nullopt;
     for (std::uint32_t i = 0; i < live.members.size(); ++i) {
         const MatchRecord member = to_record(*live.members[i]);
-        const bool holds = spec.on_stale == OnStale::strict ? find_match(live.source, member) != nullptr : is_current(member);
+        const bool holds =
+            spec.on_stale == OnStale::strict ? find_match(live.source, member) != nullptr : is_current(member);
         if (!holds) verdict.stale_members.push_back(i);
     }
     if (verdict.stale_members.size() == live.members.size()) {
@@ -355,7 +357,8 @@ void Scheduler::fold_fence(const Record& record, Position position) {
 
 Status Scheduler::take_crew(const Record& record, Position position, bool new_run) {
     assert(!record.parts.empty());
-    Result<std::shared_ptr<const CrewSpec>> crew = read_crew_(record.parts.front(), record.base_directory, record.inputs);
+    Result<std::shared_ptr<const CrewSpec>> crew =
+        read_crew_(record.parts.front(), record.base_directory, record.inputs);
     if (!crew.ok()) return crew.error();
     const std::shared_ptr<const CrewSpec> old_crew = std::move(crew_);
     const std::vector<SourceState> old_states = std::move(sources_);
@@ -467,7 +470,8 @@ void Scheduler::fold_claim(const FoldedRecord& folded, Effects& effects) {
     }
     // Members that a retry leaves behind are open again, if they ever come back.
     for (const MatchPtr& member : claimed.members) {
-        const bool kept = std::any_of(members.begin(), members.end(), [&](const MatchPtr& m) { return m->key == member->key; });
+        const bool kept =
+            std::any_of(members.begin(), members.end(), [&](const MatchPtr& m) { return m->key == member->key; });
         if (!kept) status_.erase(member->key);
     }
     claimed.id = id;
@@ -625,7 +629,8 @@ void Scheduler::trace_commit(const FoldedRecord& folded, const std::string& sour
             const auto digest = [&] { return fixed_digest(spec.name + '\0' + std::to_string(sum)); };
             shared_content_ -= digest();
             const auto by = [](const EntryPtr& entry) { return entry ? entry->content.find("by")->as_int() : 0; };
-            sum = static_cast<std::int64_t>(static_cast<std::uint64_t>(sum) + static_cast<std::uint64_t>(by(change.after)) -
+            sum = static_cast<std::int64_t>(static_cast<std::uint64_t>(sum) +
+                                            static_cast<std::uint64_t>(by(change.after)) -
                                             static_cast<std::uint64_t>(by(change.before)));
             shared_content_ += digest();
             trace.writes.push_back({digest(), digest(), 0});
@@ -820,7 +825,8 @@ void Scheduler::decide(Effects& effects, Position at, bool scratch_left) {
         return;
     }
     if (!stop_ && goals_ > 0) request_stop(StopReason::goal, "the goal holds");
-    if (!stop_ && cycle_ && crew_->stop.cycle.on_cycle == OnCycle::stop) request_stop(StopReason::cycle, cycle_->message);
+    if (!stop_ && cycle_ && crew_->stop.cycle.on_cycle == OnCycle::stop)
+        request_stop(StopReason::cycle, cycle_->message);
     if (!stop_ && crew_->stop.wall_ms != 0 && wall_spent_ms() >= crew_->stop.wall_ms) {
         request_stop(StopReason::deadline,
                      "the run has taken its " + std::to_string(crew_->stop.wall_ms) + " ms of wall time");
@@ -831,16 +837,17 @@ void Scheduler::decide(Effects& effects, Position at, bool scratch_left) {
         if (!stop_ && running_ == 0) {
             if (!dead_.empty()) {
                 const std::size_t count = dead_.size();
-                request_stop(StopReason::incomplete, std::to_string(count) + (count == 1 ? " activation is" : " activations are") +
-                                                         " dead; the last of " + dead_.back().source + ": " +
-                                                         dead_.back().error);
+                request_stop(StopReason::incomplete,
+                             std::to_string(count) + (count == 1 ? " activation is" : " activations are") +
+                                 " dead; the last of " + dead_.back().source + ": " + dead_.back().error);
             } else if (cycle_) {
                 request_stop(StopReason::cycle, cycle_->message);
             } else {
                 std::string spent;
                 for (std::uint32_t i = 0; i < sources_.size(); ++i) {
                     if (!sources_[i].over_budget) continue;
-                    const std::size_t left = agenda_->size_of(i) + (sources_[i].idle_pool.empty() ? 0 : idle_matches(i).open->size());
+                    const std::size_t left =
+                        agenda_->size_of(i) + (sources_[i].idle_pool.empty() ? 0 : idle_matches(i).open->size());
                     if (left == 0) continue;
                     spent += (spent.empty() ? "" : ", ") + crew_->sources[i].name + " with " + std::to_string(left) +
                              (left == 1 ? " match left" : " matches left");
@@ -934,14 +941,16 @@ bool Scheduler::try_start(Effects& effects, Position at, bool slots_free) {
         agenda_->first([&](std::uint32_t source) { return eligible(source, slots_free); });
     if (!item) return false;
     if (crew_->stop.activations != 0 && started_ >= crew_->stop.activations) {
-        request_stop(StopReason::budget, "the run has had its " + std::to_string(crew_->stop.activations) + " activations");
+        request_stop(StopReason::budget,
+                     "the run has had its " + std::to_string(crew_->stop.activations) + " activations");
         return false;
     }
     std::vector<MatchPtr> members = {item->match};
     const SourceSpec& spec = crew_->sources[item->source];
     if (spec.wake == WakeMode::batch) {
         members.clear();
-        for (const AgendaItem& member : agenda_->of_source(item->source, spec.batch_max)) members.push_back(member.match);
+        for (const AgendaItem& member : agenda_->of_source(item->source, spec.batch_max))
+            members.push_back(member.match);
     }
     start(effects, at, item->source, std::move(members), item->rating, {});
     return true;
@@ -957,7 +966,8 @@ bool Scheduler::try_start_idle(Effects& effects, Position at) {
     const std::optional<AgendaItem> item = order.first(any);
     if (!item) return false;
     if (crew_->stop.activations != 0 && started_ >= crew_->stop.activations) {
-        request_stop(StopReason::budget, "the run has had its " + std::to_string(crew_->stop.activations) + " activations");
+        request_stop(StopReason::budget,
+                     "the run has had its " + std::to_string(crew_->stop.activations) + " activations");
         return false;
     }
     const SourceSpec& spec = crew_->sources[item->source];

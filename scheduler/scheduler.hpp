@@ -99,8 +99,7 @@ struct FoldedRecord {
 };
 
 /// Tells of every record before a position, with what it changed, for a crew that meets an old board.
-using CommitVisitor =
-    std::function<void(Position position, TimeMs time, const std::vector<EntryChange>& changes)>;
+using CommitVisitor = std::function<void(Position position, TimeMs time, const std::vector<EntryChange>& changes)>;
 using BoardHistory = std::function<Status(Position before, const CommitVisitor& visit)>;
 
 /// Reads a crew out of a record's text. The same text and inputs always give the same crew.

@@ -25,21 +25,20 @@ Status BufferedStore::scan(Column column, std::string_view from, std::string_vie
     const auto exhausted = [&] { return reverse ? behind == begin : ahead == end; };
     const auto next = [&]() -> const Pending::value_type& { return reverse ? *std::prev(behind) : *ahead; };
     const auto advance = [&] { reverse ? static_cast<void>(--behind) : static_cast<void>(++ahead); };
-    const Status scanned =
-        engine_.scan(column, from, to, reverse, [&](std::string_view key, std::string_view value) {
-            while (go_on && !exhausted() && (reverse ? next().first > key : next().first < key)) {
-                go_on = give(next());
-                advance();
-            }
-            if (!go_on) return false;
-            if (!exhausted() && next().first == key) {
-                go_on = give(next());
-                advance();
-            } else {
-                go_on = visit(key, value);
-            }
-            return go_on;
-        });
+    const Status scanned = engine_.scan(column, from, to, reverse, [&](std::string_view key, std::string_view value) {
+        while (go_on && !exhausted() && (reverse ? next().first > key : next().first < key)) {
+            go_on = give(next());
+            advance();
+        }
+        if (!go_on) return false;
+        if (!exhausted() && next().first == key) {
+            go_on = give(next());
+            advance();
+        } else {
+            go_on = visit(key, value);
+        }
+        return go_on;
+    });
     if (!scanned.ok()) return scanned;
     while (go_on && !exhausted()) {
         go_on = give(next());

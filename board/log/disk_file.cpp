@@ -16,12 +16,17 @@ ErrorCode code_of(int system_errno) {
     switch (system_errno) {
         case EACCES:
         case EPERM:
-        case EROFS: return ErrorCode::permission;
+        case EROFS:
+            return ErrorCode::permission;
         case ENOSPC:
-        case EDQUOT: return ErrorCode::no_space;
-        case ENOENT: return ErrorCode::not_found;
-        case EEXIST: return ErrorCode::already_exists;
-        default: return ErrorCode::io;
+        case EDQUOT:
+            return ErrorCode::no_space;
+        case ENOENT:
+            return ErrorCode::not_found;
+        case EEXIST:
+            return ErrorCode::already_exists;
+        default:
+            return ErrorCode::io;
     }
 }
 

@@ -240,8 +240,8 @@ public:
             const int failure = errno;
             ::close(file);
             if (failure != EWOULDBLOCK) return disk_error("lock", path, failure);
-            return Error{ErrorCode::in_use, "data directory " + in_quotes(directory) + " is in use by " +
-                                                holder(path) + "; stop it first, or read without owning"};
+            return Error{ErrorCode::in_use, "data directory " + in_quotes(directory) + " is in use by " + holder(path) +
+                                                "; stop it first; stele log and stele show work meanwhile"};
         }
         lock.file_ = file;
         const std::string pid = std::to_string(::getpid()) + "\n";
@@ -250,6 +250,15 @@ public:
         if (written < 0) return disk_error("write", path, errno);
         if (static_cast<std::size_t>(written) != pid.size()) return disk_error("write", path, ENOSPC);
         return lock;
+    }
+
+    /// Asks without taking it.
+    static bool is_held(const std::string& directory) {
+        const int file = ::open((directory + "/owner.lock").c_str(), O_RDONLY | O_CLOEXEC);
+        if (file < 0) return false;
+        const bool held = ::flock(file, LOCK_SH | LOCK_NB) != 0;
+        ::close(file);
+        return held;
     }
 
 private:
@@ -274,8 +283,8 @@ Result<Directory> inspect_directory(const std::string& directory) {
         if (text->compare(0, format_prefix.size(), format_prefix) == 0 && text->back() == '\n') {
             number = text->substr(format_prefix.size(), text->size() - format_prefix.size() - 1);
         }
-        const bool is_number = !number.empty() && number.size() <= 9 &&
-                               number.find_first_not_of("0123456789") == std::string::npos;
+        const bool is_number =
+            !number.empty() && number.size() <= 9 && number.find_first_not_of("0123456789") == std::string::npos;
         const std::string name = "data directory " + in_quotes(directory);
         if (!is_number) {
             return Error{ErrorCode::wrong_format, name + " has a FORMAT file that cannot be read; \"" +
@@ -372,11 +381,10 @@ std::string name_last_good_records(const std::string& path) {
     std::string below(17, '\xff');
     for (std::size_t named = 0; named < boards_named_max; ++named) {
         std::optional<std::pair<std::uint64_t, std::uint64_t>> last;
-        const Status scanned =
-            frozen.scan(Column::log, "", below, true, [&](std::string_view key, std::string_view) {
-                if (key.size() == 16) last = {read_be64(key), read_be64(key.substr(8))};
-                return false;
-            });
+        const Status scanned = frozen.scan(Column::log, "", below, true, [&](std::string_view key, std::string_view) {
+            if (key.size() == 16) last = {read_be64(key), read_be64(key.substr(8))};
+            return false;
+        });
         if (!scanned.ok() || !last) break;
         text += text.empty() ? "" : ", ";
         text += "the last good record of board " + std::to_string(last->first) + " is " + std::to_string(last->second);
@@ -561,6 +569,19 @@ public:
         rocksdb::DBOptions options = shared_options();
         options.max_open_files = -1;  // files that the owner has deleted stay readable
         rocksdb::Status status;
+        // A secondary passes over tables that it cannot open, as if what is in them had never been.
+        // Where nobody writes there is nothing to follow, and a plain open refuses them.
+        if (!OwnerLock::is_held(directory_)) {
+            database_ = std::make_unique<Database>();
+            rocksdb::DBOptions frozen = options;
+            // With it off, 7.8.3 would write to the manifest that it may only read, and aborts.
+            frozen.track_and_verify_wals_in_manifest = true;
+            status = database_->open_frozen(frozen, db_path(directory_));
+            following_ = false;
+            if (status.ok()) return Done{};
+            if (!OwnerLock::is_held(directory_)) return damage_error(directory_, status.ToString());
+        }
+        following_ = true;
         for (int attempt = 0; attempt < secondary_attempts_max; ++attempt) {
             database_ = std::make_unique<Database>();
             status = database_->open_following(options, db_path(directory_), notes_.path());
@@ -573,6 +594,7 @@ public:
     }
 
     Status catch_up() override {
+        if (!following_) return Done{};
         rocksdb::Status status;
         for (int attempt = 0; attempt < secondary_attempts_max; ++attempt) {
             status = database_->db().TryCatchUpWithPrimary();
@@ -599,6 +621,7 @@ private:
     }
 
     std::string directory_;
+    bool following_ = true;
     TemporaryDirectory notes_;  // outlives the database
     std::unique_ptr<Database> database_;
 };
@@ -656,8 +679,8 @@ Result<std::unique_ptr<StateReader>> open_rocks_reader(const std::string& direct
 Status checkpoint(StateStore& owner_store, const std::string& target_directory) {
     auto* store = dynamic_cast<RocksStore*>(&owner_store);
     if (store == nullptr) {
-        return Error{ErrorCode::invalid_argument, "only a store that its owner opened on disk can be copied to " +
-                                                      in_quotes(target_directory)};
+        return Error{ErrorCode::invalid_argument,
+                     "only a store that its owner opened on disk can be copied to " + in_quotes(target_directory)};
     }
     return store->copy_to(target_directory);
 }

@@ -40,13 +40,12 @@ public:
     Status read(Position from, const std::function<bool(Position, std::string_view)>& visit) const override {
         std::uint64_t expected = from.number == 0 ? 1 : from.number;
         std::optional<Error> damage;
-        const Status scanned = store_.scan(
-            Column::log, log_key(board_, expected), end_key(), false,
-            [&](std::string_view key, std::string_view bytes) {
-                damage = check_key(key, expected);
-                if (damage) return false;
-                return visit(Position{expected++}, bytes);
-            });
+        const Status scanned = store_.scan(Column::log, log_key(board_, expected), end_key(), false,
+                                           [&](std::string_view key, std::string_view bytes) {
+                                               damage = check_key(key, expected);
+                                               if (damage) return false;
+                                               return visit(Position{expected++}, bytes);
+                                           });
         if (damage) return *damage;
         if (!scanned.ok()) {
             return Error{scanned.error().code, name() + ": record " + std::to_string(expected) +
@@ -103,8 +102,8 @@ private:
     }
 
     Error bad_key(std::string_view key) const {
-        return Error{ErrorCode::corrupt, name() + " has a key of " + std::to_string(key.size()) +
-                                             " bytes where " + std::to_string(log_key_bytes) + " are expected"};
+        return Error{ErrorCode::corrupt, name() + " has a key of " + std::to_string(key.size()) + " bytes where " +
+                                             std::to_string(log_key_bytes) + " are expected"};
     }
 
     /// Above every key of this board, also when the board's number is the greatest there is.

@@ -129,11 +129,16 @@ private:
     bool take_fragment(std::string_view fragment, unsigned type) {
         if (check_ == WalCheck::checksums && !checksum_fits(fragment)) return false;
         switch (type) {
-            case full: return !in_record_;
-            case first: return !std::exchange(in_record_, true);
-            case middle: return in_record_;
-            case last: return std::exchange(in_record_, false);
-            default: return false;
+            case full:
+                return !in_record_;
+            case first:
+                return !std::exchange(in_record_, true);
+            case middle:
+                return in_record_;
+            case last:
+                return std::exchange(in_record_, false);
+            default:
+                return false;
         }
     }
 

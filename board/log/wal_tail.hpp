@@ -13,8 +13,8 @@
 namespace stele {
 
 struct WalTail {
-    std::string file;  // its name without the directory; empty when there is no file with bytes
-    std::uint64_t records = 0;     // whole records
+    std::string file;               // its name without the directory; empty when there is no file with bytes
+    std::uint64_t records = 0;      // whole records
     std::uint64_t whole_bytes = 0;  // where the last whole record ends
     /// Bytes of a record that was begun at `whole_bytes` and not finished, or of a tail that is
     /// all zeros; 0 for a file that ends with a whole record, however it was left.

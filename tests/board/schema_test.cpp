@@ -136,12 +136,18 @@ const std::vector<std::string> generated_types = {
 Value fitting(const FieldSpec& field, FieldType type, std::mt19937_64& random) {
     if (!field.choices.empty()) return Value(field.choices[random() % field.choices.size()]);
     switch (type) {
-        case FieldType::string: return Value("text " + std::to_string(random() % 100));
-        case FieldType::integer: return Value(static_cast<std::int64_t>(random()));
-        case FieldType::number: return random() % 2 == 0 ? Value(7) : Value::number(0.5);
-        case FieldType::boolean: return Value(random() % 2 == 0);
-        case FieldType::object: return json(R"({"inner":1})");
-        default: break;
+        case FieldType::string:
+            return Value("text " + std::to_string(random() % 100));
+        case FieldType::integer:
+            return Value(static_cast<std::int64_t>(random()));
+        case FieldType::number:
+            return random() % 2 == 0 ? Value(7) : Value::number(0.5);
+        case FieldType::boolean:
+            return Value(random() % 2 == 0);
+        case FieldType::object:
+            return json(R"({"inner":1})");
+        default:
+            break;
     }
     if (type != FieldType::array) return Value();
     Value::Array items;
@@ -292,8 +298,7 @@ TEST_CASE("a JSON Schema names the place and says what was expected and what cam
     CHECK(with(R"(,"day":"2024-13-01")").starts_with("/day: expected a date"));
     CHECK(with(R"(,"parts":[])") == "/parts: expected an array of at least 1 items, found array");
     CHECK(with(R"(,"parts":[{"id":1},{"id":1}])") == "/parts: expected an array without equal items, found array");
-    CHECK(with(R"(,"parts":[{"id":1},{"id":"x"}])") ==
-          R"(/parts/1/id: expected integer or null, found string "x")");
+    CHECK(with(R"(,"parts":[{"id":1},{"id":"x"}])") == R"(/parts/1/id: expected integer or null, found string "x")");
     CHECK(with(R"(,"parts":[{"id":1},{}])") == R"(/parts/1: the field "id" is missing)");
     CHECK(with(R"(,"bag":{"x/y":1})") == "/bag/x~1y: expected boolean, found integer 1");
     CHECK(with(R"(,"bag":{})") == "/bag: expected an object of at least 1 fields, found object");

@@ -194,7 +194,10 @@ using Pairs = std::vector<std::pair<std::string, std::string>>;
 
 std::string random_key(std::mt19937_64& random) {
     std::string key;
-    for (std::size_t length = random() % 4; length > 0; --length) key.push_back("\x00\x01" "ab\xff"[random() % 5]);
+    for (std::size_t length = random() % 4; length > 0; --length)
+        key.push_back(
+            "\x00\x01"
+            "ab\xff"[random() % 5]);
     return key;
 }
 
@@ -272,10 +275,12 @@ void check_log(StateStore& store) {
 
     REQUIRE(append_one(*log, 4).ok());
     std::vector<std::uint64_t> seen;
-    CHECK(log->read(Position{2}, [&](Position position, std::string_view) {
-        seen.push_back(position.number);
-        return position.number < 3;
-    }).ok());
+    CHECK(log->read(Position{2},
+                    [&](Position position, std::string_view) {
+                        seen.push_back(position.number);
+                        return position.number < 3;
+                    })
+              .ok());
     CHECK(seen == std::vector<std::uint64_t>{2, 3});
     CHECK(log->read(Position{5}, [](Position, std::string_view) { return false; }).ok());
 

@@ -23,9 +23,24 @@ std::string canonical(std::string_view text) {
 }
 
 std::string random_text(std::mt19937_64& random) {
-    static const std::vector<std::string> pieces = {
-        "a", "key", "\"", "\\", "/", "\n", "\t", "\b", "\f", "\r", std::string(1, '\0'), "\x1f", "\x7f",
-        "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "a longer run of plain text", " "};
+    static const std::vector<std::string> pieces = {"a",
+                                                    "key",
+                                                    "\"",
+                                                    "\\",
+                                                    "/",
+                                                    "\n",
+                                                    "\t",
+                                                    "\b",
+                                                    "\f",
+                                                    "\r",
+                                                    std::string(1, '\0'),
+                                                    "\x1f",
+                                                    "\x7f",
+                                                    "\xc3\xa9",
+                                                    "\xe2\x82\xac",
+                                                    "\xf0\x9f\x98\x80",
+                                                    "a longer run of plain text",
+                                                    " "};
     std::string text;
     for (std::size_t n = random() % 6; n > 0; --n) text += pieces[random() % pieces.size()];
     return text;
@@ -40,18 +55,25 @@ double random_double(std::mt19937_64& random) {
 
 Value random_value(std::mt19937_64& random, int depth) {
     switch (random() % (depth > 0 ? 8 : 6)) {
-        case 0: return Value();
-        case 1: return Value(random() % 2 == 0);
-        case 2: return Value(static_cast<std::int64_t>(random()));
-        case 3: return Value::number(random_double(random));
-        case 4: return Value(static_cast<std::int64_t>(random() % 20) - 10);
-        case 5: return Value(random_text(random));
+        case 0:
+            return Value();
+        case 1:
+            return Value(random() % 2 == 0);
+        case 2:
+            return Value(static_cast<std::int64_t>(random()));
+        case 3:
+            return Value::number(random_double(random));
+        case 4:
+            return Value(static_cast<std::int64_t>(random() % 20) - 10);
+        case 5:
+            return Value(random_text(random));
         case 6: {
             Value::Array items;
             for (std::size_t n = random() % 5; n > 0; --n) items.push_back(random_value(random, depth - 1));
             return Value(std::move(items));
         }
-        default: break;
+        default:
+            break;
     }
     std::vector<Value::Member> members;
     for (std::size_t n = random() % 5; n > 0; --n) {
@@ -89,8 +111,7 @@ TEST_CASE("every value has one canonical text") {
 }
 
 TEST_CASE("only the escapes that JSON requires are written") {
-    CHECK(canonical(R"("\/ \u0041 é \" \\ \b\f\n\r\t \u0000\u001F")") ==
-          R"("/ A é \" \\ \b\f\n\r\t \u0000\u001f")");
+    CHECK(canonical(R"("\/ \u0041 é \" \\ \b\f\n\r\t \u0000\u001F")") == R"("/ A é \" \\ \b\f\n\r\t \u0000\u001f")");
     CHECK(canonical("\"\\u007f\"") == "\"\x7f\"");
     CHECK(canonical(R"("\ud83d\ude00")") == "\"\xf0\x9f\x98\x80\"");
     const Result<Value> nul = parse_json(R"({"a\u0000b":"\u0000"})");
@@ -107,8 +128,8 @@ TEST_CASE("only the escapes that JSON requires are written") {
 }
 
 TEST_CASE("numbers from 2^63 on are written so that they read as numbers again") {
-    for (const char* text : {"9223372036854775808.0", "-9223372036854777856.0", "1.8446744073709552e19", "1e19",
-                             "1e22"}) {
+    for (const char* text :
+         {"9223372036854775808.0", "-9223372036854777856.0", "1.8446744073709552e19", "1e19", "1e22"}) {
         const Result<Value> first = parse_json(text);
         REQUIRE(first.ok());
         CHECK(first->is_double());
@@ -180,10 +201,10 @@ TEST_CASE("every refusal names the byte and the reason") {
 }
 
 TEST_CASE("a surrogate escape without its other half is refused wherever it stands") {
-    for (const char* text : {R"("\ud800")", R"("\udc00")", R"("\udc00 and more text after it")",
-                             R"("\ud800 and more text after it")", R"("\ud800\u0041 and more text")",
-                             R"("\ud800\ud800 and more text")", R"("\ud83d\n and more text here")",
-                             R"({"\ud800":1})"}) {
+    for (const char* text :
+         {R"("\ud800")", R"("\udc00")", R"("\udc00 and more text after it")", R"("\ud800 and more text after it")",
+          R"("\ud800\u0041 and more text")", R"("\ud800\ud800 and more text")", R"("\ud83d\n and more text here")",
+          R"({"\ud800":1})"}) {
         CAPTURE(text);
         CHECK_FALSE(parse_json(text).ok());
     }
@@ -204,8 +225,7 @@ TEST_CASE("nesting is allowed up to the limit and refused past it, however deep"
 
 TEST_CASE("very long numbers and keys are read or refused like short ones") {
     const std::string nines(1'000'000, '9');
-    CHECK(canonical(nines) ==
-          "refused: byte 0: the integer " + std::string(40, '9') + "... is beyond 64 bits");
+    CHECK(canonical(nines) == "refused: byte 0: the integer " + std::string(40, '9') + "... is beyond 64 bits");
     CHECK(canonical("0." + nines) == "1");
     CHECK(canonical(nines + ".0e-999999") == "10");
     CHECK(canonical("0." + std::string(1'000'000, '0') + "1") == "0");
@@ -288,12 +308,31 @@ TEST_CASE("the order of values is total and exact between integers and doubles")
     CHECK(compare(Value::number(5e-324), Value(0)) > 0);
 
     // Ascending; each is compared with each.
-    const std::vector<Value> sorted = {
-        Value(), Value(false), Value(true), Value::number(-1e300), Value(-2), Value::number(-1.5), Value(0),
-        Value::number(0.25), Value(large - 1), Value(large), Value::number(1e19), Value(""), Value("a"),
-        Value("a\xc3\xa9"), Value("b"), Value("\xff"), *parse_json("[]"), *parse_json("[1]"), *parse_json("[1,0]"),
-        *parse_json("[2]"), *parse_json("{}"), *parse_json(R"({"a":1})"), *parse_json(R"({"a":1,"b":0})"),
-        *parse_json(R"({"a":2})"), *parse_json(R"({"b":0})")};
+    const std::vector<Value> sorted = {Value(),
+                                       Value(false),
+                                       Value(true),
+                                       Value::number(-1e300),
+                                       Value(-2),
+                                       Value::number(-1.5),
+                                       Value(0),
+                                       Value::number(0.25),
+                                       Value(large - 1),
+                                       Value(large),
+                                       Value::number(1e19),
+                                       Value(""),
+                                       Value("a"),
+                                       Value("a\xc3\xa9"),
+                                       Value("b"),
+                                       Value("\xff"),
+                                       *parse_json("[]"),
+                                       *parse_json("[1]"),
+                                       *parse_json("[1,0]"),
+                                       *parse_json("[2]"),
+                                       *parse_json("{}"),
+                                       *parse_json(R"({"a":1})"),
+                                       *parse_json(R"({"a":1,"b":0})"),
+                                       *parse_json(R"({"a":2})"),
+                                       *parse_json(R"({"b":0})")};
     for (std::size_t i = 0; i < sorted.size(); ++i) {
         for (std::size_t j = 0; j < sorted.size(); ++j) {
             CAPTURE(i);

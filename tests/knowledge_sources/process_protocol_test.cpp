@@ -76,8 +76,7 @@ bool contains(const std::string& text, std::string_view part) { return text.find
 
 TEST_CASE("a request is one line of JSON that holds all an attempt may know") {
     World world;
-    world.request.view = {{"evidence", {entry_of("evidence", 12, R"({"kind":"churn"})")}, 0},
-                          {"scratch", {}, 7}};
+    world.request.view = {{"evidence", {entry_of("evidence", 12, R"({"kind":"churn"})")}, 0}, {"scratch", {}, 7}};
     world.request.previous = {{2, RefusalRule::schema, "the field \"kind\" is missing", Value()}};
     const Value made = world.made();
     CHECK(made == json(R"({
@@ -119,16 +118,26 @@ TEST_CASE("every operation of the protocol becomes its write") {
     const ParsedOutput output = parse(
         R"({"op":"insert","region":"evidence","entry":{"b":1,"a":0.70},"cites":["plan/3"],"why":"seen","as":"h1"})"
         "\n"
-        R"({"op":"add","region":"tags","entry":{"t":"x"},"cites":["$h1","scratch/churn/9"]})" "\n"
-        R"({"op":"note","text":"half way"})" "\n"
-        R"({"op":"put","region":"scratch","entry":{}})" "\n"
-        R"({"op":"replace","id":"plan/3","expected_version":2,"entry":{"s":1},"region":"plan"})" "\n"
-        R"({"op":"retract","id":"evidence/7","why":"wrong","expected_version":1})" "\n"
-        R"({"op":"remove","id":"tags/2"})" "\n"
-        R"({"op":"remove","region":"tags","entry":{"t":"y"},"as":"gone"})" "\n"
-        R"({"op":"increment","region":"visits","by":-4,"cites":["$gone"]})" "\n"
-        R"({"op":"cost","tokens":10,"money":0.25})" "\n"
-        R"({"op":"cost","tokens":5,"money":0.5,"calls":1})" "\n");
+        R"({"op":"add","region":"tags","entry":{"t":"x"},"cites":["$h1","scratch/churn/9"]})"
+        "\n"
+        R"({"op":"note","text":"half way"})"
+        "\n"
+        R"({"op":"put","region":"scratch","entry":{}})"
+        "\n"
+        R"({"op":"replace","id":"plan/3","expected_version":2,"entry":{"s":1},"region":"plan"})"
+        "\n"
+        R"({"op":"retract","id":"evidence/7","why":"wrong","expected_version":1})"
+        "\n"
+        R"({"op":"remove","id":"tags/2"})"
+        "\n"
+        R"({"op":"remove","region":"tags","entry":{"t":"y"},"as":"gone"})"
+        "\n"
+        R"({"op":"increment","region":"visits","by":-4,"cites":["$gone"]})"
+        "\n"
+        R"({"op":"cost","tokens":10,"money":0.25})"
+        "\n"
+        R"({"op":"cost","tokens":5,"money":0.5,"calls":1})"
+        "\n");
     REQUIRE_MESSAGE(output.ok(), output.error());
     CHECK(output.error().empty());
     REQUIRE(output.writes.size() == 8);
@@ -189,8 +198,7 @@ TEST_CASE("missing and extra fields are named with the operation they belong to"
     CHECK(problem_of(R"({"op":"put","region":"a","entry":{},"cite":[]})") ==
           R"("put" has no field "cite"; did you mean "cites"?)");
     CHECK(contains(problem_of(R"({"op":"increment","region":"a","by":1,"entry":{}})"), "has no field \"entry\""));
-    CHECK(problem_of(R"({"op":"replace","id":"a/1","entry":{}})") ==
-          R"("replace" needs the field "expected_version")");
+    CHECK(problem_of(R"({"op":"replace","id":"a/1","entry":{}})") == R"("replace" needs the field "expected_version")");
     CHECK(problem_of(R"({"op":"retract","id":"a/1"})") == R"("retract" needs the field "why")");
     CHECK(problem_of(R"({"op":"note"})") == R"("note" needs the field "text")");
     CHECK(contains(problem_of(R"({"op":"note","text":"x","why":"y"})"), "has no field \"why\""));
@@ -306,9 +314,15 @@ TEST_CASE("any damaged output is read without a crash and gives either writes or
         for (int i = 0; i < changes && !bytes.empty(); ++i) {
             const std::size_t at = random() % bytes.size();
             switch (random() % 3) {
-                case 0: bytes[at] = static_cast<char>(random() % 256); break;
-                case 1: bytes.erase(at, 1 + random() % 9); break;
-                default: bytes.insert(at, bytes, random() % bytes.size(), random() % 12); break;
+                case 0:
+                    bytes[at] = static_cast<char>(random() % 256);
+                    break;
+                case 1:
+                    bytes.erase(at, 1 + random() % 9);
+                    break;
+                default:
+                    bytes.insert(at, bytes, random() % bytes.size(), random() % 12);
+                    break;
             }
         }
         const ParsedOutput output = parse(bytes);

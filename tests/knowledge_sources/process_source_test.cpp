@@ -233,13 +233,15 @@ TEST_CASE("whatever a program does, its attempt ends in time with the right outc
         {"passes its limit by one byte", sh("head -c 200001 /dev/zero | tr '\\0' '\\n'"), OutcomeKind::flooded,
          "limit"},
         {"fills its limit to the last byte", sh("head -c 200000 /dev/zero | tr '\\0' '\\n'"), OutcomeKind::ok, ""},
-        {"writes one huge line", sh("printf '{\"op\":\"insert\",\"region\":\"a\",\"entry\":{\"x\":\"'; "
-                                    "head -c 150000 /dev/zero | tr '\\0' x; printf '\"}}'"),
+        {"writes one huge line",
+         sh("printf '{\"op\":\"insert\",\"region\":\"a\",\"entry\":{\"x\":\"'; "
+            "head -c 150000 /dev/zero | tr '\\0' x; printf '\"}}'"),
          OutcomeKind::ok, "", 1},
-        {"talks a lot on standard error", sh("head -c 1000000 /dev/zero | tr '\\0' x >&2; " + good),
-         OutcomeKind::ok, "", 1},
-        {"writes byte by byte", py("import sys,time\nfor c in '{\"op\":\"insert\",\"region\":\"a\",\"entry\":{}}':\n"
-                                   " sys.stdout.write(c); sys.stdout.flush(); time.sleep(.005)"),
+        {"talks a lot on standard error", sh("head -c 1000000 /dev/zero | tr '\\0' x >&2; " + good), OutcomeKind::ok,
+         "", 1},
+        {"writes byte by byte",
+         py("import sys,time\nfor c in '{\"op\":\"insert\",\"region\":\"a\",\"entry\":{}}':\n"
+            " sys.stdout.write(c); sys.stdout.flush(); time.sleep(.005)"),
          OutcomeKind::ok, "", 1},
         {"prints garbage", sh("printf '\\001\\002garbage'"), OutcomeKind::malformed, "line 1: the line is not JSON"},
         {"prints half a line", sh(good + "; printf '{\"op\":\"note\",\"te'"), OutcomeKind::malformed, "line 2:"},
@@ -250,21 +252,28 @@ TEST_CASE("whatever a program does, its attempt ends in time with the right outc
         {"closes its input unread", sh("exec 0<&-; " + good), OutcomeKind::ok, "", 1},
         {"says nothing at all", sh(":"), OutcomeKind::ok, ""},
         {"leaves a grandchild that holds its output", sh("sleep 60 & " + good), OutcomeKind::ok, "", 1},
-        {"leaves a stubborn grandchild", sh("(trap '' TERM HUP INT; sleep 60; sleep 60) & " + good),
-         OutcomeKind::ok, "", 1},
+        {"leaves a stubborn grandchild", sh("(trap '' TERM HUP INT; sleep 60; sleep 60) & " + good), OutcomeKind::ok,
+         "", 1},
         {"leaves a grandchild that goes on writing", sh("yes & " + good), OutcomeKind::flooded, "limit"},
-        {"leaves twenty grandchildren", sh("for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; "
-                                           "do sleep 60 & done; exit 4"),
+        {"leaves twenty grandchildren",
+         sh("for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; "
+            "do sleep 60 & done; exit 4"),
          OutcomeKind::failed, "exited with status 4"},
         {"needs more memory than it may have", py("x = bytearray(1 << 30)"), OutcomeKind::failed,
          "exited with status 1: MemoryError"},
-        {"is not there", {"stele-no-such-program"}, OutcomeKind::not_started,
+        {"is not there",
+         {"stele-no-such-program"},
+         OutcomeKind::not_started,
          "cannot run \"stele-no-such-program\": No such file or directory; looked in PATH=/usr/local/sbin:"},
-        {"is not there at its path", {"./no/such"}, OutcomeKind::not_started,
+        {"is not there at its path",
+         {"./no/such"},
+         OutcomeKind::not_started,
          "cannot run \"./no/such\": No such file or directory; looked in \""},
         {"is not executable", {here + "not_executable"}, OutcomeKind::not_started, "Permission denied"},
         {"is a folder", {here}, OutcomeKind::not_started, "Permission denied"},
-        {"lacks its first line", {here + "no_first_line"}, OutcomeKind::not_started,
+        {"lacks its first line",
+         {here + "no_first_line"},
+         OutcomeKind::not_started,
          "needs a first line such as #!/bin/sh"},
         {"lacks its interpreter", {here + "no_interpreter"}, OutcomeKind::not_started, "the file is there"},
     };
@@ -343,8 +352,8 @@ TEST_CASE("no shell comes between: arguments arrive as they are declared") {
 
 TEST_CASE("a program starts in the crew's folder, without our descriptors, signals or core files") {
     const Folder folder;
-    folder.write("tool",
-                 "#!/bin/sh\npwd\nls /proc/self/fd\ngrep -E '^Sig(Blk|Ign)' /proc/self/status\nulimit -c\n", true);
+    folder.write("tool", "#!/bin/sh\npwd\nls /proc/self/fd\ngrep -E '^Sig(Blk|Ign)' /proc/self/status\nulimit -c\n",
+                 true);
     const int ours = ::dup(1);
     World world({"./tool"});
     world.crew->base_directory = folder.path.string();

@@ -35,8 +35,9 @@ TEST_CASE("a pattern is found anywhere in the text unless it is anchored") {
     CHECK(pattern("")->found_in("anything"));
     CHECK_FALSE(pattern("x")->found_in(""));
     CHECK(pattern("(?i)RISK")->found_in("a risk"));
-    CHECK(pattern("a.c")->found_in("a\xc3\xa9"
-                                   "c"));
+    CHECK(
+        pattern("a.c")->found_in("a\xc3\xa9"
+                                 "c"));
     CHECK(pattern("^.$")->found_in("\xf0\x9f\x98\x80"));
     CHECK(pattern("\\d+ %")->found_in("12 %"));
     CHECK(pattern("b")->found_in(std::string_view("a\0b", 3)));
