@@ -375,6 +375,7 @@ std::string name_damaged_wal(const std::string& path) {
 std::string name_last_good_records(const std::string& path) {
     rocksdb::DBOptions options = shared_options();
     options.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
+    options.track_and_verify_wals_in_manifest = true;  // off, a read-only open may abort (RocksReader::open)
     Database frozen;
     if (!frozen.open_frozen(options, path).ok()) return {};
     std::string text;
