@@ -173,13 +173,7 @@ void BoardEngine::take_over() {
 
 void BoardEngine::start_run(const CrewSpec& crew, const std::string& inputs_json) {
     stop_told_ = false;
-    Record run;
-    run.kind = RecordKind::run_started;
-    run.author = "person";
-    run.base_directory = crew.base_directory;
-    run.inputs = inputs_json;
-    run.parts = {crew.text};
-    submit(std::move(run));
+    submit_crew(RecordKind::run_started, crew, inputs_json);
 }
 
 void BoardEngine::signal(std::string word, std::string reason, ActivationId activation) {
@@ -194,8 +188,12 @@ void BoardEngine::signal(std::string word, std::string reason, ActivationId acti
 }
 
 void BoardEngine::reconfigure(const CrewSpec& crew, const std::string& inputs_json) {
+    submit_crew(RecordKind::reconfigured, crew, inputs_json);
+}
+
+void BoardEngine::submit_crew(RecordKind kind, const CrewSpec& crew, const std::string& inputs_json) {
     Record record;
-    record.kind = RecordKind::reconfigured;
+    record.kind = kind;
     record.author = "person";
     record.base_directory = crew.base_directory;
     record.inputs = inputs_json;

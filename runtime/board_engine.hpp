@@ -87,6 +87,7 @@ private:
         Acknowledge acknowledge;
     };
 
+    void submit_crew(RecordKind kind, const CrewSpec& crew, const std::string& inputs_json);
     void schedule_pump();
     void pump();
     bool fold_one(Record record, Acknowledge acknowledge);

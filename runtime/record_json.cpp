@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "board/board.hpp"
 #include "board/region_spec.hpp"
 #include "runtime/terminal.hpp"
 #include "scheduler/outcome.hpp"
@@ -75,12 +76,13 @@ Value cite_value(const LoggedRecord& logged, const Cite& cite) {
     if (outcome == nullptr || outcome->number == 0 || cite.line > logged.record.writes.size()) {
         return "line:" + std::to_string(cite.line);
     }
-    return id_value({region_of(logged.record.writes[cite.line - 1], logged.record.author), outcome->number});
+    return id_value(
+        {resolve_region(logged.record.writes[cite.line - 1].region, logged.record.author), outcome->number});
 }
 
 Value write_value(const LoggedRecord& logged, std::size_t line) {
     const Write& write = logged.record.writes[line];
-    const std::string region = region_of(write, logged.record.author);
+    const std::string region = resolve_region(write.region, logged.record.author);
     Fields fields;
     fields.set("op", to_text(write.op));
     fields.text("region", region);
@@ -272,10 +274,6 @@ ActivationId activation_of(const LoggedRecord& logged) {
 
 bool is_rule_commit(const Record& record) {
     return record.kind == RecordKind::commit && !record.activation && !record.members.empty();
-}
-
-std::string region_of(const Write& write, const std::string& author) {
-    return write.region == scratch_name ? scratch_region_of(author) : write.region;
 }
 
 Value content_of(const Write& write) {

@@ -17,9 +17,6 @@ ActivationId activation_of(const LoggedRecord& logged);
 /// A rule claims, ends and commits in this one record.
 bool is_rule_commit(const Record& record);
 
-/// The region that a write means: `scratch` is its author's own.
-std::string region_of(const Write& write, const std::string& author);
-
 /// Content as it was proposed: parsed from the text where only that was read. Null when there is none.
 Value content_of(const Write& write);
 

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <utility>
 
+#include "board/board.hpp"
 #include "runtime/record_json.hpp"
 #include "scheduler/outcome.hpp"
 
@@ -104,7 +105,7 @@ void append_effect(char sign, const std::string& region, const std::vector<std::
 std::string proposed_text(const Record& record) {
     if (record.writes.empty()) return "no writes";
     std::map<std::pair<std::string, std::string>, std::uint64_t> counts;
-    for (const Write& write : record.writes) ++counts[{to_text(write.op), region_of(write, record.author)}];
+    for (const Write& write : record.writes) ++counts[{to_text(write.op), resolve_region(write.region, record.author)}];
     std::string text;
     std::size_t shown = 0;
     for (const auto& [what, count] : counts) {
@@ -272,7 +273,7 @@ private:
 
 std::string effect_text(const LoggedRecord& logged, std::size_t i) {
     const Write& write = logged.record.writes[i];
-    const std::string region = region_of(write, logged.record.author);
+    const std::string region = resolve_region(write.region, logged.record.author);
     std::string text = to_text(write.op);
     if (!logged.verdict.accepted || i >= logged.verdict.outcomes.size()) {
         text += " into " + region + (write.number != 0 ? "/" + number_text(write.number) : "");
@@ -435,7 +436,7 @@ std::string written_text(const LoggedRecord& logged) {
     std::map<std::string, Touched> regions;
     for (std::size_t i = 0; i < record.writes.size() && i < logged.verdict.outcomes.size(); ++i) {
         const WriteOutcome& outcome = logged.verdict.outcomes[i];
-        const std::string region = region_of(record.writes[i], record.author);
+        const std::string region = resolve_region(record.writes[i].region, record.author);
         const auto [touched, first] = regions.try_emplace(region);
         if (first) order.push_back(region);
         switch (outcome.effect) {
