@@ -35,6 +35,25 @@ inline constexpr std::size_t view_entries_default = 1'000;
 inline constexpr std::uint32_t batch_max_default = 50;
 inline constexpr std::int64_t batch_within_default_ms = 1'000;
 
+inline constexpr std::uint64_t model_tokens_default = 4'096;  // of one answer
+inline constexpr std::int64_t model_timeout_default_ms = 600'000;
+inline constexpr std::int64_t model_idle_timeout_default_ms = 120'000;
+inline constexpr std::int64_t llm_source_timeout_default_ms = 900'000;
+inline constexpr std::uint32_t llm_turns_default = 8;
+inline constexpr double wrap_up_reserve_default = 0.1;
+inline constexpr std::size_t tool_calls_per_turn_max = 64;
+inline constexpr std::int64_t tool_timeout_default_ms = 60'000;
+inline constexpr std::size_t tool_output_bytes_default = 256U << 10;
+inline constexpr std::int64_t mcp_start_timeout_default_ms = 30'000;
+inline constexpr std::size_t mcp_tools_max = 1'000;  // of one server
+inline constexpr std::int64_t connect_timeout_ms = 10'000;
+inline constexpr std::size_t response_bytes_max = 64U << 20;
+inline constexpr std::size_t response_line_bytes_max = 16U << 20;  // one event of a stream
+inline constexpr std::size_t response_head_bytes_max = 64U << 10;
+inline constexpr std::uint32_t model_tries_max = 3;  // of one call, when nothing was answered
+inline constexpr std::int64_t retry_after_max_ms = 120'000;
+inline constexpr std::size_t called_part_blob_bytes_min = 256;  // prompts are stored once from here on
+
 inline constexpr std::uint32_t cycle_window_default = 16;
 inline constexpr double cycle_similarity_default = 0.95;
 inline constexpr std::size_t chain_activations_kept = 100'000;

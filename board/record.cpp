@@ -28,6 +28,22 @@ const char* to_text(RecordKind kind) {
             return "signal";
         case RecordKind::run_stopped:
             return "run_stopped";
+        case RecordKind::called:
+            return "called";
+        case RecordKind::returned:
+            return "returned";
+    }
+    return "?";
+}
+
+const char* to_text(CallTarget target) {
+    switch (target) {
+        case CallTarget::model:
+            return "model";
+        case CallTarget::tool:
+            return "tool";
+        case CallTarget::service:
+            return "service";
     }
     return "?";
 }

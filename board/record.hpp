@@ -25,6 +25,8 @@ enum class RecordKind : std::uint8_t {
     timer,            // the clock passed a time that the core had asked for
     signal,           // a person or the system asks: interrupt, kill, retry
     run_stopped,      // why the run ended
+    called,           // a call to a model, a tool or a service is about to be made; parts: what is sent
+    returned,         // its answer; part 0: as it came
 };
 const char* to_text(RecordKind kind);
 
@@ -46,6 +48,19 @@ struct MatchRecord {
 
 /// How an attempt ended before its writes were judged; 0 where the record is no result.
 using OutcomeCode = std::uint8_t;
+
+/// What is called.
+enum class CallTarget : std::uint8_t { model = 1, tool, service };
+const char* to_text(CallTarget target);
+
+/// What calls cost, or may cost. Money is in millionths of the currency that prices are in.
+struct Amounts {
+    std::uint64_t calls = 0;
+    std::uint64_t tokens = 0;
+    std::int64_t money_micros = 0;
+    std::int64_t wall_ms = 0;
+    bool operator==(const Amounts&) const = default;
+};
 
 struct Record {
     RecordKind kind = RecordKind::commit;
@@ -94,6 +109,21 @@ struct Record {
 
     /// signal, dead, abandoned, run_stopped: the word for it ("interrupt", "budget", ...).
     std::string word;
+
+    /// called and returned: which call of the attempt, from 1.
+    std::uint32_t call = 0;
+    /// called: what is called; its name is in `word`.
+    CallTarget target = CallTarget::service;
+    /// called: equal keys ask for the same thing; zero: nobody else's answer will do.
+    Hash128 call_key;
+    /// called: at most this; returned: this.
+    Amounts amounts;
+    /// called: nothing is called, the answer is that of this `returned` record.
+    Position answered_by;
+    /// called, and started where a view is no function of the snapshot: the entries that were shown.
+    std::vector<EntryId> seen;
+    /// returned: the other side did not say what it counted.
+    bool estimated = false;
 
     /// Payload parts other than the contents of `writes`.
     std::vector<std::string> parts;

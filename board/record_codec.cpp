@@ -97,6 +97,30 @@ void get_write(ByteReader& in, Write& write) {
     }
 }
 
+void put_amounts(ByteWriter& out, const Amounts& amounts) {
+    out.varint(amounts.calls);
+    out.varint(amounts.tokens);
+    out.zigzag(amounts.money_micros);
+    out.zigzag(amounts.wall_ms);
+}
+Amounts get_amounts(ByteReader& in) {
+    Amounts amounts;
+    amounts.calls = in.varint();
+    amounts.tokens = in.varint();
+    amounts.money_micros = in.zigzag();
+    amounts.wall_ms = in.zigzag();
+    return amounts;
+}
+
+void put_seen(ByteWriter& out, const std::vector<EntryId>& seen) {
+    out.varint(seen.size());
+    for (const EntryId& id : seen) put_entry_id(out, id);
+}
+void get_seen(ByteReader& in, std::vector<EntryId>& seen) {
+    seen.resize(in.count(2));
+    for (EntryId& id : seen) id = get_entry_id(in);
+}
+
 void put_body(ByteWriter& out, const Record& record) {
     switch (record.kind) {
         case RecordKind::run_started:
@@ -110,6 +134,7 @@ void put_body(ByteWriter& out, const Record& record) {
             out.varint(record.process_start);
             out.text(record.boot_id);
             out.text(record.word);
+            if (record.kind == RecordKind::started) put_seen(out, record.seen);
             return;
         case RecordKind::claimed:
             put_members(out, record.members);
@@ -145,6 +170,24 @@ void put_body(ByteWriter& out, const Record& record) {
         case RecordKind::run_stopped:
             out.text(record.word);
             return;
+        case RecordKind::called:
+            out.varint(record.call);
+            out.u8(static_cast<std::uint8_t>(record.target));
+            out.text(record.word);
+            out.hash(record.call_key);
+            put_amounts(out, record.amounts);
+            out.varint(record.answered_by.number);
+            put_seen(out, record.seen);
+            return;
+        case RecordKind::returned:
+            out.varint(record.call);
+            out.u8(record.outcome);
+            out.zigzag(record.duration_ms);
+            put_amounts(out, record.amounts);
+            out.u8(record.estimated ? 1 : 0);
+            out.text(record.cost);
+            out.text(record.word);
+            return;
     }
 }
 
@@ -161,6 +204,7 @@ void get_body(ByteReader& in, Record& record) {
             record.process_start = in.varint();
             record.boot_id = in.text();
             record.word = in.text();
+            if (record.kind == RecordKind::started) get_seen(in, record.seen);
             return;
         case RecordKind::claimed:
             get_members(in, record.members);
@@ -197,6 +241,27 @@ void get_body(ByteReader& in, Record& record) {
         case RecordKind::run_stopped:
             record.word = in.text();
             return;
+        case RecordKind::called: {
+            record.call = in.varint32();
+            const std::uint8_t target = in.u8();
+            if (target < 1 || target > static_cast<std::uint8_t>(CallTarget::service)) in.fail("unknown call target");
+            record.target = static_cast<CallTarget>(target);
+            record.word = in.text();
+            record.call_key = in.hash();
+            record.amounts = get_amounts(in);
+            record.answered_by.number = in.varint();
+            get_seen(in, record.seen);
+            return;
+        }
+        case RecordKind::returned:
+            record.call = in.varint32();
+            record.outcome = in.u8();
+            record.duration_ms = in.zigzag();
+            record.amounts = get_amounts(in);
+            record.estimated = in.flag();
+            record.cost = in.text();
+            record.word = in.text();
+            return;
     }
     in.fail("unknown record kind");
 }
@@ -219,7 +284,7 @@ void put_header(ByteWriter& out, const Record& record, const Digest256& payload_
 
 void get_header(ByteReader& in, Record& record, std::string_view& payload_hash) {
     const std::uint8_t kind = in.u8();
-    if (kind < 1 || kind > static_cast<std::uint8_t>(RecordKind::run_stopped)) in.fail("unknown record kind");
+    if (kind < 1 || kind > static_cast<std::uint8_t>(RecordKind::returned)) in.fail("unknown record kind");
     record.kind = static_cast<RecordKind>(kind);
     record.epoch.number = in.varint();
     record.time.ms = in.zigzag();
@@ -289,6 +354,11 @@ void get_verdict(ByteReader& in, Verdict& verdict) {
     for (std::uint32_t& member : verdict.stale_members) member = in.varint32();
     verdict.state_hash = in.hash();
     if (in.ok() && !in.at_end()) in.fail("bytes left over in the verdict");
+}
+
+// What is sent in a call is sent again and again in part, so it is stored once from a smaller size on.
+std::size_t blob_bytes_min(RecordKind kind) {
+    return kind == RecordKind::called ? limits::called_part_blob_bytes_min : limits::blob_bytes_min;
 }
 
 std::vector<std::string_view> parts_of(const Record& record) {
@@ -400,8 +470,9 @@ EncodedFrame encode_frame(const Record& record, const Verdict& verdict, Position
     header.reserve(256);
     put_header(header, record, hash_payload(salt, parts));
 
+    const std::size_t blob_min = blob_bytes_min(record.kind);
     std::size_t inline_bytes = 0;
-    for (const std::string_view part : parts) inline_bytes += part.size() < limits::blob_bytes_min ? part.size() : 0;
+    for (const std::string_view part : parts) inline_bytes += part.size() < blob_min ? part.size() : 0;
     ByteWriter frame;
     frame.reserve(header.bytes().size() + inline_bytes + 24 * parts.size() + 160);
     frame.u8(static_cast<std::uint8_t>(frame_magic));
@@ -410,7 +481,7 @@ EncodedFrame encode_frame(const Record& record, const Verdict& verdict, Position
     frame.raw(view_of(salt));
     frame.varint(parts.size());
     for (const std::string_view part : parts) {
-        if (part.size() < limits::blob_bytes_min) {
+        if (part.size() < blob_min) {
             frame.u8(0);
             frame.text(part);
         } else {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "board/entry.hpp"
+#include "board/record.hpp"
 #include "board/write.hpp"
 #include "scheduler/crew_spec.hpp"
 #include "scheduler/outcome.hpp"
@@ -61,11 +62,69 @@ struct ProcessIdentity {
     std::string boot_id;
 };
 
+/// A call to a model, a tool or a service that an attempt wants to make. It is put on record, with
+/// what it may cost, before it leaves the process.
+struct CallIntent {
+    CallTarget target = CallTarget::service;
+    /// model: ModelSpec::name. tool: its name, "mcp:server/tool" for one of a server's. service: the URL's
+    /// origin.
+    std::string name;
+    /// What is sent, for the log; large parts are stored once however often they are sent.
+    std::vector<std::string> parts;
+    /// At most this much will be spent.
+    Amounts reserve;
+    /// Equal keys ask for the same thing. Zero: nobody else's answer will do.
+    Hash128 key;
+    /// The entries that were shown for it beside the match: what may be cited.
+    std::vector<EntryId> seen;
+};
+
+/// The answer to an intent.
+struct CallPermit {
+    enum class Kind {
+        go,        // it is on record and on disk: make the call, then say returned
+        answered,  // the same was asked before: `answer` is what came then. Nothing is to be made or returned.
+        refused,   // a budget has no room for it, now or later: end with OutcomeKind::budget and `reason`
+        over,      // the attempt has been ended: no call may be made
+    } kind = Kind::over;
+    std::uint32_t call = 0;
+    std::string answer;
+    /// refused: the budget ("crew", "source", "model NAME") and what it counts, as in "crew tokens".
+    std::string budget;
+    std::string reason;
+};
+
+/// How a permitted call ended.
+struct CallEnd {
+    std::uint32_t call = 0;
+    OutcomeKind outcome = OutcomeKind::ok;
+    /// As much as is needed to go on from it later: what a permit of kind `answered` will bring. Canonical JSON
+    /// of the source's own making, or bytes as they came.
+    std::string answer;
+    Amounts spent;
+    /// The other side did not say what it counted.
+    bool estimated = false;
+    std::string error;
+    /// What the other side calls this request.
+    std::string request_id;
+    std::int64_t duration_ms = 0;
+    /// Tokens by kind and what else is worth keeping, an object of numbers, or null.
+    Value usage;
+};
+
 /// How an attempt speaks to the loop. All are called on the loop thread.
 struct AttemptEvents {
     /// At most once, before the source can have any effect; when it returns false the source must
     /// not run. Kinds without a process of their own never call it.
     std::function<bool(const ProcessIdentity&)> started;
+    /// Kinds that call out: asks for one call. `permitted` follows exactly once, posted, unless the attempt
+    /// is destroyed before; at most one intent of an attempt may be unanswered for each call it wants to
+    /// make at the same time.
+    std::function<void(CallIntent, std::function<void(CallPermit)> permitted)> call;
+    /// Ends a call that was permitted with `go`; exactly once for each, before finished.
+    std::function<void(CallEnd)> returned;
+    /// A line for the terminal about what is going on ("answering, 312 tokens"); not recorded.
+    std::function<void(std::string)> progress;
     /// Exactly once.
     std::function<void(Outcome)> finished;
 };

@@ -18,6 +18,10 @@ const char* to_text(OutcomeKind kind) {
             return "cancelled";
         case OutcomeKind::not_started:
             return "not_started";
+        case OutcomeKind::budget:
+            return "budget";
+        case OutcomeKind::blocked:
+            return "blocked";
     }
     return "unknown";
 }

@@ -220,6 +220,8 @@ void Progress::take(const LoggedRecord& logged, const std::vector<EntryChange>& 
         case RecordKind::reconfigured:
         case RecordKind::fence:
         case RecordKind::started:
+        case RecordKind::called:
+        case RecordKind::returned:
         case RecordKind::timer:
             return;
     }
@@ -358,6 +360,8 @@ void Progress::tell(const LoggedRecord& logged) {
         }
         case RecordKind::fence:
         case RecordKind::started:
+        case RecordKind::called:
+        case RecordKind::returned:
         case RecordKind::timer:
         case RecordKind::run_stopped:
             return;  // the final lines say why

@@ -157,6 +157,41 @@ void set_result(const Record& record, Fields& fields) {
     }
 }
 
+Value amounts_value(const Amounts& amounts) {
+    return Value::object({{"calls", number_value(amounts.calls)},
+                          {"tokens", number_value(amounts.tokens)},
+                          {"money_micros", amounts.money_micros},
+                          {"wall_ms", amounts.wall_ms}});
+}
+
+void set_called(const Record& record, Fields& fields) {
+    fields.number("call", record.call);
+    fields.set("target", to_text(record.target));
+    if (record.call_key != Hash128{}) fields.set("call_key", to_hex(record.call_key));
+    fields.set("reserved", amounts_value(record.amounts));
+    fields.number("answered_by", record.answered_by.number);
+    if (!record.seen.empty()) {
+        Value::Array seen;
+        for (const EntryId& id : record.seen) seen.push_back(id_value(id));
+        fields.set("seen", std::move(seen));
+    }
+    if (!record.parts.empty()) {
+        Value::Array sent;
+        for (const std::string& part : record.parts) sent.push_back(valid_utf8(part));
+        fields.set("sent", std::move(sent));
+    }
+}
+
+void set_returned(const Record& record, Fields& fields) {
+    fields.number("call", record.call);
+    fields.set("outcome", to_text(static_cast<OutcomeKind>(record.outcome)));
+    fields.set("duration_ms", record.duration_ms);
+    fields.set("spent", amounts_value(record.amounts));
+    if (record.estimated) fields.set("estimated", true);
+    fields.json("usage", record.cost);
+    if (!record.parts.empty()) fields.set("answer", valid_utf8(record.parts[0]));
+}
+
 void set_read(const Record& record, Fields& fields) {
     fields.number("snapshot", record.snapshot.number);
     if (record.members.empty()) return;
@@ -189,6 +224,10 @@ void set_body(const LoggedRecord& logged, Fields& fields) {
             fields.set("writes", std::move(writes));
             return;
         }
+        case RecordKind::called:
+            return set_called(record, fields);
+        case RecordKind::returned:
+            return set_returned(record, fields);
         case RecordKind::dead:
         case RecordKind::timer:
         case RecordKind::signal:

@@ -60,6 +60,9 @@ Style style_of(const LoggedRecord& logged) {
             return Style::bold;
         case RecordKind::signal:
             return Style::cyan;
+        case RecordKind::returned:
+            return logged.record.outcome == static_cast<OutcomeCode>(OutcomeKind::ok) ? Style::plain : Style::yellow;
+        case RecordKind::called:
         case RecordKind::fence:
         case RecordKind::claimed:
         case RecordKind::started:
@@ -174,6 +177,23 @@ void add_word(Line& line, const LoggedRecord& logged) {
     if (!record.reason.empty()) line.add(record.word.empty() ? "" : ": ").add(record.reason);
 }
 
+void add_called(Line& line, const LoggedRecord& logged) {
+    const Record& record = logged.record;
+    add_activation(line, logged);
+    line.add("call " + std::to_string(record.call) + " to " + to_text(record.target) + " ").add(record.word);
+    if (record.answered_by) {
+        line.add(", answered by record " + std::to_string(record.answered_by.number));
+    } else if (record.amounts.tokens > 0) {
+        line.add(", at most " + counted(record.amounts.tokens, "token", "tokens"));
+    }
+}
+
+void add_returned(Line& line, const LoggedRecord& logged) {
+    const Record& record = logged.record;
+    add_activation(line, logged);
+    line.add("call " + std::to_string(record.call) + " ").add(returned_text(record));
+}
+
 void add_what(Line& line, const LoggedRecord& logged) {
     const Record& record = logged.record;
     if (!logged.verdict.accepted) return add_refused(line, logged);
@@ -208,6 +228,10 @@ void add_what(Line& line, const LoggedRecord& logged) {
             add_activation(line, logged);
             line.add("after " + counted(record.attempt, "attempt", "attempts") + ": ").add(record.reason);
             return;
+        case RecordKind::called:
+            return add_called(line, logged);
+        case RecordKind::returned:
+            return add_returned(line, logged);
         case RecordKind::timer:
             line.add("a time that was waited for has come");
             return;
@@ -506,6 +530,25 @@ std::string result_text(const Record& record) {
     const bool told = record.reason.find(exit_code) != std::string::npos;
     if (record.exit_code != 0 && !told) text += ", exit code " + exit_code;
     return record.reason.empty() ? text : text + ": " + record.reason;
+}
+
+std::string returned_text(const Record& record) {
+    const auto outcome = static_cast<OutcomeKind>(record.outcome);
+    std::string text = std::string(to_text(outcome)) + " in " + duration_text(record.duration_ms);
+    if (record.amounts.tokens > 0) text += ", " + counted(record.amounts.tokens, "token", "tokens");
+    if (record.amounts.money_micros > 0) text += ", " + money_text(record.amounts.money_micros);
+    if (record.estimated) text += " (estimated)";
+    return record.reason.empty() ? text : text + ": " + record.reason;
+}
+
+std::string money_text(std::int64_t micros) {
+    const bool negative = micros < 0;
+    std::string digits = std::to_string(negative ? -micros : micros);
+    if (digits.size() < 7) digits.insert(0, 7 - digits.size(), '0');
+    digits.insert(digits.size() - 6, ".");
+    // Cents always, the rest as far as it says anything.
+    while (digits.back() == '0' && digits.find('.') + 3 < digits.size()) digits.pop_back();
+    return (negative ? "-" : "") + digits;
 }
 
 std::string untold_error_line(const Record& record) {

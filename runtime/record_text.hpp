@@ -60,6 +60,10 @@ std::string why_of(const Record& record);
 std::string refusal_text(const Refusal& refusal);
 /// "ok in 340 ms", "failed in 340 ms, exit code 3: it said so". The error may have several lines.
 std::string result_text(const Record& record);
+/// "ok in 2.1 s, 391 tokens, 0.0041".
+std::string returned_text(const Record& record);
+/// Millionths of the currency as a decimal number: "0.0041", "1.50".
+std::string money_text(std::int64_t micros);
 /// The last line of a result's error output, unless its reason tells it already.
 std::string untold_error_line(const Record& record);
 

@@ -12,11 +12,12 @@
 #include "board/limits.hpp"
 #include "board/region_spec.hpp"
 #include "board/write.hpp"
+#include "scheduler/call_spec.hpp"
 #include "scheduler/condition.hpp"
 
 namespace stele {
 
-enum class SourceKind { process, rule, native };
+enum class SourceKind { process, rule, native, llm, http, mcp };
 const char* to_text(SourceKind kind);
 
 enum class WakeMode { each, once, batch };
@@ -44,7 +45,25 @@ struct ViewPart {
     Filter where;  // literal operands, or variables of the source's own `when`
     /// At most this many of the newest entries that pass `where`.
     std::uint64_t last = limits::view_entries_default;
+    bool last_declared = false;
+    /// `top: {by: field, most: n}`: of those that pass, the n with the greatest number there. Empty: not asked.
+    std::vector<std::string> top_by;
+    std::uint64_t top = 0;
+    /// `relevant: {to: $q.text, most: n}`: of those that pass, the n nearest to a text (BM25).
+    std::optional<Operand> relevant_to;
+    std::uint64_t relevant = 0;
+    /// Tokens its rendered entries may take; 0: no bound of its own. Kinds that render prompts.
+    std::uint64_t tokens = 0;
+    /// Where there is not room for all, what has the greater number keeps its entries longer.
+    double priority = 0;
+
+    /// True when what is shown is no function of the snapshot and the bindings alone, so that the
+    /// record of the call says which entries were shown.
+    [[nodiscard]] bool is_ranked_by_text() const { return relevant_to.has_value(); }
 };
+
+/// In `then:` of kind mcp, the name that the tool's result stands under: {text, data, is_error}.
+inline constexpr std::string_view mcp_result_name = "result";
 
 /// One line of a rule's `then:`. Values are templates: literals, or `$variable...` references.
 struct TemplateNode {
@@ -80,6 +99,8 @@ struct SourceLimits {
     std::int64_t wall_ms = 0;  // summed running time of its attempts
     std::size_t output_bytes = limits::output_bytes_default;
     std::uint64_t memory_bytes = 0;  // process: address space; 0: unlimited
+    /// Kinds that make calls: what those of all its activations may cost. `wall_ms` stands above.
+    CallCaps calls;
 };
 
 struct SourceSpec {
@@ -105,8 +126,17 @@ struct SourceSpec {
     std::vector<std::string> command;
     std::vector<std::pair<std::string, std::string>> environment;
     std::vector<std::string> pass_environment;
-    /// rule
+    /// rule; mcp: `then` may name the tool's result, variable `mcp_result` beside those of `when`.
     std::vector<RuleWrite> then;
+    LlmSpec llm;
+    HttpSourceSpec http;
+    /// mcp: the tool, and its arguments made from what the match bound.
+    ToolRef tool;
+    TemplateNode arguments;
+    /// The same input always gives the same output: answered from the board when it was asked before.
+    bool pure = false;
+    /// Goes on while the run wraps up, and may use what the crew's budget keeps back.
+    bool wrap_up = false;
     std::string help;
     /// First 8 bytes, in hex, of the SHA-256 of the source's canonical declaration.
     std::string configuration_hash;
@@ -126,6 +156,11 @@ struct StopSpec {
     std::int64_t wall_ms = 0;       // 0: no limit
     std::int64_t grace_ms = limits::stop_grace_default_ms;
     CycleSpec cycle;
+    /// What all calls of the run may cost; its `wall_ms` is not used (see above).
+    CallCaps calls;
+    OnExceed on_exceed = OnExceed::stop;
+    /// wrap_up: the share of each cap that only sources with `wrap_up: true` may use, 0 to 1.
+    double reserve = limits::wrap_up_reserve_default;
 };
 
 struct CrewSpec {
@@ -136,6 +171,10 @@ struct CrewSpec {
     /// Declared regions, then one scratch region per source.
     std::vector<RegionSpec> regions;
     std::vector<SourceSpec> sources;
+    std::vector<ModelSpec> models;
+    std::vector<McpServerSpec> mcp_servers;
+    std::vector<ToolSpec> tools;
+    std::optional<CallbackSpec> callbacks;
     std::vector<std::pair<std::string, Value>> seed;  // region, entry; in file order
     Strategy strategy = Strategy::priority;
     std::uint32_t concurrency = limits::concurrency_default;

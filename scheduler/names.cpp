@@ -87,6 +87,12 @@ const char* to_text(SourceKind kind) {
             return "rule";
         case SourceKind::native:
             return "native";
+        case SourceKind::llm:
+            return "llm";
+        case SourceKind::http:
+            return "http";
+        case SourceKind::mcp:
+            return "mcp";
     }
     return "unknown";
 }
@@ -157,6 +163,32 @@ std::optional<std::uint32_t> CrewSpec::source_index(std::string_view name) const
         if (sources[i].name == name) return static_cast<std::uint32_t>(i);
     }
     return std::nullopt;
+}
+
+const char* to_text(ModelApi api) {
+    switch (api) {
+        case ModelApi::openai_chat:
+            return "chat";
+        case ModelApi::openai_responses:
+            return "responses";
+        case ModelApi::anthropic_messages:
+            return "messages";
+        case ModelApi::ollama_chat:
+            return "ollama";
+    }
+    return "unknown";
+}
+
+const char* to_text(StructuredOutput structured) {
+    switch (structured) {
+        case StructuredOutput::schema:
+            return "schema";
+        case StructuredOutput::json:
+            return "json";
+        case StructuredOutput::prompt:
+            return "prompt";
+    }
+    return "unknown";
 }
 
 }  // namespace stele

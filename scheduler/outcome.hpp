@@ -13,6 +13,8 @@ enum class OutcomeKind : std::uint8_t {
     malformed,    // output that is not the protocol's
     cancelled,    // ended because the run stops
     not_started,  // could not be started at all
+    budget,       // a budget has no room for the next call
+    blocked,      // a person must act first: a key is refused, a quota is used up
 };
 const char* to_text(OutcomeKind kind);
 

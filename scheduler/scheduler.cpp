@@ -136,6 +136,10 @@ Verdict Scheduler::judge(const Record& record) const {
             case RecordKind::commit:
                 refusal = judge_commit(record, verdict);
                 break;
+            case RecordKind::called:
+            case RecordKind::returned:
+                refusal = judge_result(record);
+                break;
         }
     }
     if (refusal) verdict.refusals.push_back(std::move(*refusal));
@@ -323,6 +327,9 @@ Result<Effects> Scheduler::step(const FoldedRecord& folded) {
             }
             case RecordKind::commit:
                 fold_commit(folded);
+                break;
+            case RecordKind::called:
+            case RecordKind::returned:
                 break;
             case RecordKind::dead:
                 fold_dead(record);

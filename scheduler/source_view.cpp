@@ -21,8 +21,8 @@ std::vector<ViewPart> view_parts(const SourceSpec& source) {
     return parts;
 }
 
-Result<std::vector<ViewRegion>> look(const SourceSpec& source, const std::vector<EntryPtr>& bindings,
-                                     const View& view) {
+Result<std::vector<ViewRegion>> look(const SourceSpec& source, const std::vector<EntryPtr>& bindings, const View& view,
+                                     TextRanker*) {
     std::vector<ViewRegion> shown;
     for (const ViewPart& part : view_parts(source)) {
         ViewRegion region;

@@ -15,15 +15,27 @@ namespace stele {
 struct ViewRegion {
     std::string region;
     std::vector<EntryPtr> entries;  // ascending by number
-    std::uint64_t omitted = 0;      // passed the filter, left out by `last`
+    std::uint64_t omitted = 0;      // passed the filter, left out by `last`, `top` or `relevant`
 };
 
 /// The view's parts: as declared, or every region in `may.read` with its newest entries, and
 /// always the source's own scratch.
 std::vector<ViewPart> view_parts(const SourceSpec& source);
 
-/// `bindings` are those of the match (the first member's, in a batch).
-Result<std::vector<ViewRegion>> look(const SourceSpec& source, const std::vector<EntryPtr>& bindings, const View& view);
+/// Ranks the entries of a region by how near they are to a text.
+class TextRanker {
+public:
+    virtual ~TextRanker() = default;
+    /// Numbers of at most `most` entries of the region, nearest first. They are of the board as it is now;
+    /// whoever reads an older snapshot leaves out what that does not hold.
+    virtual Result<std::vector<std::uint64_t>> rank(std::string_view region, std::string_view text,
+                                                    std::size_t most) = 0;
+};
+
+/// `bindings` are those of the match (the first member's, in a batch). Without a ranker, parts that rank
+/// by text show nothing.
+Result<std::vector<ViewRegion>> look(const SourceSpec& source, const std::vector<EntryPtr>& bindings, const View& view,
+                                     TextRanker* ranker = nullptr);
 
 /// The entries that look() shows: what a source may cite beside its match.
 Result<std::set<EntryId>> shown_ids(const SourceSpec& source, const std::vector<EntryPtr>& bindings, const View& view);

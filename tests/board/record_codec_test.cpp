@@ -22,9 +22,9 @@ using namespace stele;
 namespace {
 
 constexpr RecordKind all_kinds[] = {
-    RecordKind::run_started, RecordKind::reconfigured, RecordKind::fence,  RecordKind::claimed,
-    RecordKind::started,     RecordKind::result,       RecordKind::commit, RecordKind::abandoned,
-    RecordKind::dead,        RecordKind::timer,        RecordKind::signal, RecordKind::run_stopped,
+    RecordKind::run_started, RecordKind::reconfigured, RecordKind::fence,     RecordKind::claimed,  RecordKind::started,
+    RecordKind::result,      RecordKind::commit,       RecordKind::abandoned, RecordKind::dead,     RecordKind::timer,
+    RecordKind::signal,      RecordKind::run_stopped,  RecordKind::called,    RecordKind::returned,
 };
 
 const ChainLink first_link{};
@@ -84,6 +84,7 @@ public:
                 made.process_group = signed_number();
                 made.process_start = number();
                 made.boot_id = text();
+                if (kind == RecordKind::started) made.seen = seen();
                 break;
             case RecordKind::claimed:
                 made.members = members();
@@ -115,6 +116,24 @@ public:
                 break;
             case RecordKind::signal:
             case RecordKind::run_stopped:
+                made.word = text();
+                break;
+            case RecordKind::called:
+                made.call = small();
+                made.target = static_cast<CallTarget>(1 + engine_() % 3);
+                made.word = text();
+                made.call_key = {number(), number()};
+                made.amounts = amounts();
+                made.answered_by = {number()};
+                made.seen = seen();
+                break;
+            case RecordKind::returned:
+                made.call = small();
+                made.outcome = static_cast<OutcomeCode>(engine_());
+                made.duration_ms = signed_number();
+                made.amounts = amounts();
+                made.estimated = engine_() % 2 == 0;
+                made.cost = text();
                 made.word = text();
                 break;
         }
@@ -166,6 +185,12 @@ private:
         if (engine_() % 4 == 0)
             return std::string(limits::blob_bytes_min - 1 + engine_() % 3, static_cast<char>(engine_()));
         return text();
+    }
+    Amounts amounts() { return {number(), number(), signed_number(), signed_number()}; }
+    std::vector<EntryId> seen() {
+        std::vector<EntryId> made;
+        for (std::size_t n = engine_() % 3; n > 0; --n) made.push_back({text(), number()});
+        return made;
     }
     std::vector<MatchRecord> members() {
         std::vector<MatchRecord> made(engine_() % 3);
@@ -219,6 +244,10 @@ void check_same(const Record& written, const Record& read, DecodeDepth depth) {
     };
     CHECK((common(written) == common(read)));
     CHECK((rest(written) == rest(read)));
+    const auto called = [](const Record& r) {
+        return std::tie(r.call, r.target, r.call_key, r.amounts, r.answered_by, r.seen, r.estimated);
+    };
+    CHECK((called(written) == called(read)));
     CHECK(std::bit_cast<std::uint64_t>(written.rating) == std::bit_cast<std::uint64_t>(read.rating));
     CHECK(same_writes(written.writes, read.writes, depth != DecodeDepth::header));
     CHECK(read.parts == (depth == DecodeDepth::header ? std::vector<std::string>() : written.parts));
