@@ -1,6 +1,7 @@
 // HTTP/1.1 as a client: TLS with verification, proxies from the environment, connections kept for the
 // next request, bodies in pieces as they come, cancelling at any moment. Everything that models,
-// services and MCP servers are asked over HTTP goes through here. Loop thread only; no other thread.
+// services and MCP servers are asked over HTTP goes through here. Loop thread only; host names are looked
+// up on a thread of Asio's, on which nothing of ours runs.
 #pragma once
 
 #include <cstdint>
@@ -25,12 +26,13 @@ struct HttpRequest {
     std::string method = "POST";
     /// http:// or https://, with host, optional port, path and query.
     std::string url;
-    /// Host, Content-Length, Connection, Accept-Encoding and a User-Agent are added.
+    /// Content-Length and Connection are ours alone; Host, Accept-Encoding and a User-Agent are added unless
+    /// they are given. A line break or another control character in one ends the exchange unsent.
     HttpHeaders headers;
     std::string body;
     std::int64_t connect_timeout_ms = limits::connect_timeout_ms;  // resolve, connect, proxy and TLS
     std::int64_t timeout_ms = 60'000;                              // from start to the last byte
-    std::int64_t idle_timeout_ms = 60'000;                         // between two pieces of the answer
+    std::int64_t idle_timeout_ms = 60'000;                         // between two pieces, once the answer has begun
     std::size_t body_bytes_max = limits::response_bytes_max;       // after decoding
 };
 
@@ -44,7 +46,7 @@ struct HttpHead {
 
 enum class HttpEndKind {
     complete,        // the whole body came, as its length or its last chunk says
-    connect_failed,  // no address, refused, unreachable, proxy said no: nothing was sent
+    connect_failed,  // no such URL or address, refused, unreachable, proxy said no: nothing was sent
     tls_failed,      // the certificate does not hold, or the other side speaks no TLS: nothing was sent
     timeout,         // timeout_ms or connect_timeout_ms
     idle_timeout,
@@ -87,11 +89,12 @@ struct HttpClientOptions {
     /// SSL_CERT_DIR. Without it: the process's own.
     std::function<const char*(const char* name)> environment;
     std::string user_agent = "stele";
-    /// Idle connections kept, over all hosts, and for how long.
+    /// Idle connections kept, over all hosts, and for how long. They keep the loop's run() from returning.
     std::size_t idle_connections_max = 64;
     std::int64_t idle_connection_ms = 30'000;
 };
 
+/// Destroying it closes what is idle; exchanges in flight go on. It, and they, die before the loop does.
 class HttpClient {
 public:
     virtual ~HttpClient() = default;
@@ -101,10 +104,10 @@ public:
 
 std::unique_ptr<HttpClient> make_http_client(boost::asio::io_context& loop, HttpClientOptions options = {});
 
-/// The parts of an http or https URL; nothing for any other text.
+/// The parts of an http or https URL; nothing for any other text, nor for one with a user's name in it.
 struct UrlParts {
     bool tls = false;
-    std::string host;  // without brackets
+    std::string host;  // in lower case, without brackets
     std::uint16_t port = 0;
     std::string target;  // path and query, at least "/"
 };

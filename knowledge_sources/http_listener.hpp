@@ -27,6 +27,7 @@ struct HttpReply {
     std::string body;
 };
 
+/// Destroying it closes every connection, also when `answer` does it. It dies before the loop does.
 class HttpListener {
 public:
     virtual ~HttpListener() = default;
@@ -35,13 +36,14 @@ public:
 };
 
 struct ListenOptions {
-    std::string address;  // "127.0.0.1:8181", "[::1]:0"; port 0: any
+    std::string address;  // "127.0.0.1:8181", "[::1]:0", "localhost:8181"; port 0: any
     std::size_t body_bytes_max = limits::response_bytes_max;
-    std::size_t connections_max = 256;
-    std::int64_t request_timeout_ms = 30'000;
+    std::size_t connections_max = 256;         // further ones wait unheard until one ends
+    std::int64_t request_timeout_ms = 30'000;  // for a request to come whole, and for its reply to be taken
 };
 
-/// Fails with invalid_argument (no such address) or in_use. `answer` is called on the loop thread.
+/// Fails with invalid_argument (no such address), in_use, permission or io. `answer` is called on the loop
+/// thread, never from within listen_http(). Content-Length and Connection are added to its reply.
 Result<std::unique_ptr<HttpListener>> listen_http(boost::asio::io_context& loop, const ListenOptions& options,
                                                   std::function<HttpReply(const ReceivedRequest&)> answer);
 

@@ -19,7 +19,8 @@ public:
     using Environment = std::function<const char*(const char* name)>;
 
     /// Reads `directory`/.env if it is there (KEY=value lines, `export`, quotes, comments, as dotenv has
-    /// them; a line that is none is an error with its number). Without `environment`: the process's own.
+    /// them; a line that is none is an error with its number, which quotes nothing). Without `environment`: the
+    /// process's own.
     static Result<Secrets> load(const std::string& directory, Environment environment = {});
 
     /// The value of a variable: the environment's, else the file's. A variable whose value is empty counts
@@ -30,11 +31,12 @@ public:
     /// "environment", ".env" or "": where secret() finds it. For `stele doctor`.
     [[nodiscard]] std::string origin(const std::string& variable) const;
 
-    /// Fills in each `${env.X}`. Fails with not_found, naming the variable. What is put in counts as secret.
+    /// Fills in each `${env.X}`. Fails with not_found, naming the variable, or with invalid_argument for a
+    /// `${env.` that is none. What is put in counts as secret.
     Result<std::string> fill(std::string_view text);
 
-    /// The text with each known secret replaced by "[NAME]"; also its JSON-escaped, URL-encoded and
-    /// base64-encoded spellings.
+    /// The text with each known secret replaced by "[NAME]"; also its JSON-escaped (once or twice),
+    /// URL-encoded and base64-encoded spellings, the last also within a longer encoded text.
     [[nodiscard]] std::string redact(std::string text) const;
 
 private:

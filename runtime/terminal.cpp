@@ -281,17 +281,6 @@ std::string truncated(std::string_view text, std::size_t columns_max) {
     return Line(columns_max).add(text).text(false);
 }
 
-std::string valid_utf8(std::string_view text) {
-    std::string out;
-    out.reserve(text.size());
-    while (!text.empty()) {
-        const Character character = first_character(text);
-        out += character.valid ? text.substr(0, character.bytes) : std::string_view("\xEF\xBF\xBD");
-        text.remove_prefix(character.bytes);
-    }
-    return out;
-}
-
 std::string escaped_json(std::string_view json) {
     std::string out;
     out.reserve(json.size());

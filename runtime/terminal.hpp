@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "board/ids.hpp"
+#include "board/utf8.hpp"
 
 namespace stele {
 
@@ -57,8 +58,6 @@ std::string printable(std::string_view text);
 std::size_t display_columns(std::string_view text);
 /// printable(text), cut with an ellipsis where it takes more than `columns_max` (0: never).
 std::string truncated(std::string_view text, std::size_t columns_max);
-/// The same text with every byte that is no UTF-8 replaced by U+FFFD. For JSON, not for terminals.
-std::string valid_utf8(std::string_view text);
 /// JSON text that a terminal can be shown: inside its strings, what a terminal would obey becomes
 /// the \u escape that means the same. Line breaks between values stay.
 std::string escaped_json(std::string_view json);

@@ -1,14 +1,26 @@
 #!/usr/bin/env bash
 # Installs what building and testing need, from Debian 12's packages. Does nothing, and needs no
 # network and no rights, when all of it is there.
+#
+#   install.sh [--tests]      --tests: also npm, for the tests with other people's servers and engines
 set -euo pipefail
 
 packages=(
     g++ cmake ninja-build ccache git python3 pkg-config ca-certificates
     libboost1.81-dev libboost-json1.81-dev libboost-system1.81-dev
     librocksdb-dev libyaml-cpp-dev doctest-dev libssl-dev libcli11-dev libvalijson-dev
-    libre2-dev libsodium-dev libxxhash-dev
+    libre2-dev libsodium-dev libxxhash-dev libsqlite3-dev zlib1g-dev openssl
 )
+
+case ${1:-} in
+    '') ;;
+    # Any other Node serves as well as Debian's.
+    --tests) if [[ -z $(command -v npm || true) ]]; then packages+=(nodejs npm); fi ;;
+    *)
+        echo "usage: install.sh [--tests]" >&2
+        exit 2
+        ;;
+esac
 
 missing=()
 for package in "${packages[@]}"; do

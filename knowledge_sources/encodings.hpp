@@ -1,0 +1,17 @@
+// The text encodings that HTTP and its keys need. Values only; any thread.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace stele {
+
+/// Standard alphabet, padded.
+std::string to_base64(std::string_view bytes);
+
+/// Everything but letters, digits and -._~ as %XX, in upper case.
+std::string percent_encode(std::string_view text);
+/// %XX becomes its byte; a % without two hex digits stays as it is.
+std::string percent_decode(std::string_view text);
+
+}  // namespace stele
