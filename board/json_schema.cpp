@@ -344,6 +344,8 @@ std::optional<FieldType> JsonSchema::type_at(std::string_view dotted_path) const
     return type_along(implementation_->document, dotted_path);
 }
 
+const Value& JsonSchema::document() const { return implementation_->document; }
+
 std::vector<std::string> JsonSchema::field_names() const {
     const Value& schema = resolved_schema(implementation_->document, implementation_->document);
     const Value* extras = schema.find("additionalProperties");

@@ -26,6 +26,8 @@ public:
     [[nodiscard]] std::optional<SchemaProblem> check(const Value& entry) const;
     [[nodiscard]] std::optional<FieldType> type_at(std::string_view dotted_path) const;
     [[nodiscard]] std::vector<std::string> field_names() const;
+    /// As it was given.
+    [[nodiscard]] const Value& document() const;
 
 private:
     struct Implementation;

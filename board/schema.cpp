@@ -109,6 +109,14 @@ Error unknown_type(std::string_view name, std::string_view word) {
                      "choices like low | high, and each of them with ? where the field may be left out."};
 }
 
+Value document_of(const FieldSpec& field) {
+    Value document = Value::object({});
+    if (field.type != FieldType::any) document.set("type", to_text(field.type));
+    if (field.element != FieldType::any) document.set("items", Value::object({{"type", to_text(field.element)}}));
+    if (!field.choices.empty()) document.set("enum", Value::Array(field.choices.begin(), field.choices.end()));
+    return document;
+}
+
 Result<FieldSpec> parse_choices(FieldSpec field, std::string_view words) {
     const auto fail = [&field](const std::string& what) {
         return Error{ErrorCode::invalid_argument, "the field " + in_quotes(field.name) + " " + what};
@@ -345,5 +353,21 @@ std::vector<std::string> EntrySchema::field_names() const {
 
 bool EntrySchema::is_flat() const { return implementation_->flat; }
 const std::vector<FieldSpec>& EntrySchema::fields() const { return implementation_->fields; }
+
+Value EntrySchema::document() const {
+    if (implementation_->json != nullptr) return implementation_->json->document();
+    Value document = Value::object({{"type", "object"}});
+    if (!implementation_->flat) return document;
+    Value properties = Value::object({});
+    Value::Array required;
+    for (const FieldSpec& field : implementation_->fields) {
+        properties.set(field.name, document_of(field));
+        if (!field.optional) required.emplace_back(field.name);
+    }
+    document.set("properties", std::move(properties));
+    document.set("required", std::move(required));
+    document.set("additionalProperties", false);
+    return document;
+}
 
 }  // namespace stele

@@ -60,6 +60,9 @@ public:
     /// True for the short form.
     [[nodiscard]] bool is_flat() const;
     [[nodiscard]] const std::vector<FieldSpec>& fields() const;
+    /// The JSON Schema as it was given, or the one that says the same as the short form, but for the null
+    /// that check() lets stand in an optional field's place.
+    [[nodiscard]] Value document() const;
 
 private:
     struct Implementation;

@@ -11,6 +11,10 @@ namespace {
 
 bool is_of_activation(const Record& record) { return record.activation || !record.members.empty(); }
 
+bool calls_out(SourceKind kind) {
+    return kind == SourceKind::llm || kind == SourceKind::http || kind == SourceKind::mcp;
+}
+
 bool brings_crew(const Record& record) {
     return record.kind == RecordKind::run_started || record.kind == RecordKind::reconfigured;
 }
@@ -163,6 +167,9 @@ Authority Fold::authority_of(const Record& record) const {
         for (const MatchPtr& member : live->members) {
             if (std::any_of(member->bound.begin(), member->bound.end(), is_entry)) return true;
         }
+        if (live->seen.count(entry) > 0) return true;
+        // What these kinds show is on record with each call; a view alone does not tell what was cut.
+        if (calls_out(source->kind)) return false;
         if (!*shown) {
             Result<std::set<EntryId>> ids = shown_ids(*source, bindings, view);
             *shown = ids.ok() ? std::move(*ids) : std::set<EntryId>();

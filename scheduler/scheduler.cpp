@@ -70,6 +70,8 @@ const char* to_text(StopReason reason) {
             return "quiescence";
         case StopReason::incomplete:
             return "incomplete";
+        case StopReason::waiting:
+            return "waiting";
         case StopReason::budget:
             return "budget";
         case StopReason::deadline:
@@ -86,8 +88,8 @@ const char* to_text(StopReason reason) {
 
 std::optional<StopReason> stop_reason_from(std::string_view word) {
     for (const StopReason reason :
-         {StopReason::goal, StopReason::quiescence, StopReason::incomplete, StopReason::budget, StopReason::deadline,
-          StopReason::cycle, StopReason::interrupt, StopReason::error}) {
+         {StopReason::goal, StopReason::quiescence, StopReason::incomplete, StopReason::waiting, StopReason::budget,
+          StopReason::deadline, StopReason::cycle, StopReason::interrupt, StopReason::error}) {
         if (word == to_text(reason)) return reason;
     }
     return std::nullopt;
@@ -137,8 +139,10 @@ Verdict Scheduler::judge(const Record& record) const {
                 refusal = judge_commit(record, verdict);
                 break;
             case RecordKind::called:
+                refusal = judge_called(record);
+                break;
             case RecordKind::returned:
-                refusal = judge_result(record);
+                refusal = judge_returned(record);
                 break;
         }
     }
@@ -183,6 +187,30 @@ std::optional<Refusal> Scheduler::judge_result(const Record& record) const {
                                                 std::to_string(live->attempt));
     }
     return std::nullopt;
+}
+
+std::optional<Refusal> Scheduler::judge_called(const Record& record) const {
+    if (std::optional<Refusal> refusal = judge_result(record)) return refusal;
+    const Activation& live = *activation(record.activation);
+    if (record.call != live.calls_made + 1) {
+        return refuse(RefusalRule::attempt, "call " + std::to_string(record.call) + " is not the next; " +
+                                                std::to_string(live.calls_made) + " were made");
+    }
+    if (record.answered_by) {
+        if (answer_of(record.call_key) == record.answered_by) return std::nullopt;
+        return refuse(RefusalRule::unknown,
+                      "record " + std::to_string(record.answered_by.number) + " is no answer to this call");
+    }
+    const std::string_view model = record.target == CallTarget::model ? std::string_view(record.word) : "";
+    const BudgetRoom room = call_room(record.activation, model, record.amounts);
+    if (room.kind == BudgetRoom::Kind::fits) return std::nullopt;
+    return refuse(RefusalRule::budget, room.message);
+}
+
+std::optional<Refusal> Scheduler::judge_returned(const Record& record) const {
+    if (std::optional<Refusal> refusal = judge_result(record)) return refusal;
+    if (activation(record.activation)->calls.count(record.call) > 0) return std::nullopt;
+    return refuse(RefusalRule::attempt, "call " + std::to_string(record.call) + " is not being made");
 }
 
 std::optional<Refusal> Scheduler::judge_commit(const Record& record, Verdict& verdict) const {
@@ -301,6 +329,7 @@ Result<Effects> Scheduler::step(const FoldedRecord& folded) {
                 break;
             case RecordKind::started:
                 if (const auto live = activations_.find(record.activation); live != activations_.end()) {
+                    live->second.seen.insert(record.seen.begin(), record.seen.end());
                     live->second.process_group = record.process_group;
                     live->second.process_start = record.process_start;
                     live->second.boot_id = record.boot_id;
@@ -329,7 +358,10 @@ Result<Effects> Scheduler::step(const FoldedRecord& folded) {
                 fold_commit(folded);
                 break;
             case RecordKind::called:
+                fold_called(record);
+                break;
             case RecordKind::returned:
+                fold_returned(logged);
                 break;
             case RecordKind::dead:
                 fold_dead(record);
@@ -377,7 +409,11 @@ Status Scheduler::take_crew(const Record& record, Position position, bool new_ru
     for (const RegionSpec& region : crew_->regions) regions_[region.name] = &region;
 
     sources_ = std::vector<SourceState>(crew_->sources.size());
+    budgets_.configure(*crew_);
+    wrapping_up_.clear();
     if (new_run) {
+        budgets_.begin_run();
+        being_called_.clear();
         run_ = position;
         run_time_ = now_;
         run_active_ = true;
@@ -416,6 +452,7 @@ Status Scheduler::take_crew(const Record& record, Position position, bool new_ru
                 --running_;
                 if (!live.idle) --running_not_idle_;
             }
+            settle_open_calls(live);
             for (const MatchPtr& member : live.members) status_.erase(member->key);
             to_bury_.erase(live.id);
             at = activations_.erase(at);
@@ -424,7 +461,8 @@ Status Scheduler::take_crew(const Record& record, Position position, bool new_ru
     for (std::uint32_t i = 0; i < sources_.size(); ++i) {
         const SourceLimits& caps = crew_->sources[i].limits;
         sources_[i].over_budget = (caps.activations != 0 && sources_[i].started >= caps.activations) ||
-                                  (caps.wall_ms != 0 && sources_[i].wall_ms >= caps.wall_ms);
+                                  (caps.wall_ms != 0 && sources_[i].wall_ms >= caps.wall_ms) ||
+                                  budgets_.is_spent(crew_->sources[i].name);
     }
 
     std::vector<WatchedCondition> conditions;
@@ -493,6 +531,10 @@ void Scheduler::fold_claim(const FoldedRecord& folded, Effects& effects) {
     claimed.rating = record.rating;
     claimed.idle = crew_->sources[source].when.has_idle();
     claimed.result_at = {};
+    claimed.calls.clear();
+    claimed.calls_made = 0;
+    claimed.seen.clear();
+    claimed.answers_used.clear();
     claimed.process_group = 0;
     claimed.epoch = record.epoch;
     if (crew_->sources[source].wake == WakeMode::once) state.once_done = true;
@@ -521,12 +563,98 @@ void Scheduler::fold_result(const LoggedRecord& logged) {
         case OutcomeKind::cancelled:
             end_attempt(live);
             return release(live.id);
+        case OutcomeKind::budget:
+            return fold_spent_budget(live, record);
+        case OutcomeKind::blocked:
+            // Not the source's fault, and not to be tried again before somebody has acted.
+            end_attempt(live);
+            release(live.id);
+            return request_stop(StopReason::waiting, record.author + ": " + record.reason);
         case OutcomeKind::malformed:
             live.previous = {refuse(RefusalRule::malformed, record.reason)};
+            forget_answers(live);
+            return fail_attempt(live, record.reason, true);
+        case OutcomeKind::timeout:
+            live.previous.clear();
             return fail_attempt(live, record.reason, true);
         default:
             live.previous.clear();
+            forget_answers(live);
             return fail_attempt(live, record.reason, true);
+    }
+}
+
+void Scheduler::fold_called(const Record& record) {
+    Activation& live = activations_.at(record.activation);
+    live.calls_made = record.call;
+    live.seen.insert(record.seen.begin(), record.seen.end());
+    if (record.answered_by) {
+        if (record.target == CallTarget::model) live.answers_used.push_back(record.call_key);
+        return;
+    }
+    LiveCall call{record.author, record.target == CallTarget::model ? record.word : std::string(), record.amounts,
+                  record.call_key};
+    budgets_.reserve({call.source, call.model}, call.reserved);
+    if (call.key != Hash128{}) ++being_called_[call.key];
+    live.calls.emplace(record.call, std::move(call));
+}
+
+void Scheduler::fold_returned(const LoggedRecord& logged) {
+    const Record& record = logged.record;
+    Activation& live = activations_.at(record.activation);
+    const auto found = live.calls.find(record.call);
+    const LiveCall call = std::move(found->second);
+    live.calls.erase(found);
+    budgets_.settle({call.source, call.model}, call.reserved, record.amounts, record.estimated);
+    if (call.key == Hash128{}) return;
+    if (--being_called_[call.key] == 0) being_called_.erase(call.key);
+    if (static_cast<OutcomeKind>(record.outcome) != OutcomeKind::ok) return;
+    answers_[call.key] = logged.position;
+    if (!call.model.empty()) live.answers_used.push_back(call.key);
+}
+
+// Nobody will tell what they cost: they count with all that they had reserved.
+void Scheduler::settle_open_calls(Activation& activation) {
+    for (const auto& [number, call] : activation.calls) {
+        budgets_.settle({call.source, call.model}, call.reserved, call.reserved, true);
+        if (call.key != Hash128{} && --being_called_[call.key] == 0) being_called_.erase(call.key);
+    }
+    activation.calls.clear();
+}
+
+void Scheduler::forget_answers(Activation& activation) {
+    for (const Hash128& key : activation.answers_used) answers_.erase(key);
+    activation.answers_used.clear();
+}
+
+// The match stays open: with more to spend it may run yet.
+void Scheduler::fold_spent_budget(Activation& live, const Record& record) {
+    const std::uint32_t source = live.source;
+    end_attempt(live);
+    release(live.id);
+    if (record.word.rfind("crew", 0) != 0) {
+        sources_[source].over_budget = true;
+        return;
+    }
+    const std::string why = record.author + " could not go on: " + record.reason;
+    const bool wraps_up = crew_->sources[source].wrap_up || !wrapping_up_.empty();
+    if (crew_->stop.on_exceed == OnExceed::wrap_up && !wraps_up) return begin_wrap_up(why);
+    if (crew_->stop.on_exceed == OnExceed::ask) {
+        return request_stop(StopReason::waiting,
+                            why + "; raise it in the crew file and go on with: stele resume --crew");
+    }
+    if (crew_->stop.on_exceed == OnExceed::wrap_up && !crew_->sources[source].wrap_up) return;
+    request_stop(StopReason::budget, why);
+}
+
+void Scheduler::begin_wrap_up(std::string why) {
+    wrapping_up_ = std::move(why);
+    std::vector<ActivationId> waiting;
+    for (const auto& [id, live] : activations_) {
+        if (live.state == Activation::State::waiting && !crew_->sources[live.source].wrap_up) waiting.push_back(id);
+    }
+    for (const ActivationId id : waiting) {
+        if (to_bury_.count(id) == 0) release(id);
     }
 }
 
@@ -606,6 +734,7 @@ void Scheduler::fold_commit(const FoldedRecord& folded) {
             }
         } else if (!any_of_rule(refusals, RefusalRule::epoch)) {
             live.previous = refusals;
+            forget_answers(live);
             fail_attempt(live, join(refusals), true);
         }
     }
@@ -709,6 +838,7 @@ void Scheduler::fold_signal(const Record& record) {
         held_ = false;
         stop_.reset();
         stop_detail_.clear();
+        wrapping_up_.clear();
         cycle_.reset();
         if (run_active_) return;
         run_active_ = true;
@@ -758,6 +888,7 @@ void Scheduler::enqueue(const MatchPtr& match) {
 
 void Scheduler::end_attempt(Activation& activation) {
     if (activation.state != Activation::State::running) return;
+    settle_open_calls(activation);
     --sources_[activation.source].running;
     --running_;
     if (!activation.idle) --running_not_idle_;
@@ -838,6 +969,10 @@ void Scheduler::decide(Effects& effects, Position at, bool scratch_left) {
         request_stop(StopReason::deadline,
                      "the run has taken its " + std::to_string(crew_->stop.wall_ms) + " ms of wall time");
     }
+    if (!stop_ && wrapping_up_.empty() && wrap_up_at_ms() != 0 && wall_spent_ms() >= wrap_up_at_ms()) {
+        begin_wrap_up("the run has taken " + std::to_string(wrap_up_at_ms()) + " of its " +
+                      std::to_string(crew_->stop.wall_ms) + " ms of wall time");
+    }
     if (!stop_ && try_start(effects, at, running_ < crew_->concurrency)) return;
     if (!stop_ && idle_holds()) {
         if (try_start_idle(effects, at)) return;
@@ -849,6 +984,8 @@ void Scheduler::decide(Effects& effects, Position at, bool scratch_left) {
                                  " dead; the last of " + dead_.back().source + ": " + dead_.back().error);
             } else if (cycle_) {
                 request_stop(StopReason::cycle, cycle_->message);
+            } else if (!wrapping_up_.empty()) {
+                request_stop(StopReason::budget, wrapping_up_ + "; the run was wrapped up");
             } else {
                 std::string spent;
                 for (std::uint32_t i = 0; i < sources_.size(); ++i) {
@@ -929,6 +1066,7 @@ bool Scheduler::try_start(Effects& effects, Position at, bool slots_free) {
     std::vector<ActivationId> obviated;
     for (auto& [id, waiting] : activations_) {
         if (waiting.state != Activation::State::waiting || waiting.due > now_ || to_bury_.count(id) > 0) continue;
+        if (!wrapping_up_.empty() && !crew_->sources[waiting.source].wrap_up) continue;
         std::vector<MatchPtr> holding;
         for (const MatchPtr& member : waiting.members) {
             if (find_match(waiting.source, to_record(*member))) holding.push_back(member);
@@ -1009,9 +1147,8 @@ void Scheduler::start(Effects& effects, Position at, std::uint32_t source, std::
 }
 
 bool Scheduler::eligible(std::uint32_t source, bool slots_free) const {
-    const SourceState& state = sources_[source];
     const SourceSpec& spec = crew_->sources[source];
-    if (state.over_budget || state.paused || state.once_done) return false;
+    if (!may_go_on(source)) return false;
     if (spec.kind != SourceKind::rule && !has_slot(source, slots_free)) return false;
     return spec.wake != WakeMode::batch || spec.when.has_idle() || batch_ready(source);
 }
@@ -1041,14 +1178,19 @@ bool Scheduler::idle_holds() const {
         if (work_is_left(source)) return false;
     }
     for (const auto& [id, live] : activations_) {
-        if (live.state == Activation::State::waiting) return false;
+        if (live.state != Activation::State::waiting) continue;
+        if (wrapping_up_.empty() || crew_->sources[live.source].wrap_up || to_bury_.count(id) > 0) return false;
     }
-    return !matcher_->holds_due();
+    // What time would still bring is not waited for when the money is gone.
+    return !wrapping_up_.empty() || !matcher_->holds_due();
 }
 
-bool Scheduler::work_is_left(std::uint32_t source) const {
+bool Scheduler::work_is_left(std::uint32_t source) const { return may_go_on(source) && agenda_->size_of(source) > 0; }
+
+bool Scheduler::may_go_on(std::uint32_t source) const {
     const SourceState& state = sources_[source];
-    return !state.over_budget && !state.paused && !state.once_done && agenda_->size_of(source) > 0;
+    if (!wrapping_up_.empty() && !crew_->sources[source].wrap_up) return false;
+    return !state.over_budget && !state.paused && !state.once_done;
 }
 
 std::optional<TimeMs> Scheduler::next_wake() const {
@@ -1068,6 +1210,7 @@ std::optional<TimeMs> Scheduler::next_wake() const {
         if (sources_[i].batch_opened) consider({sources_[i].batch_opened->ms + crew_->sources[i].batch_within_ms});
     }
     if (crew_->stop.wall_ms != 0) consider({now_.ms + crew_->stop.wall_ms - wall_spent_ms()});
+    if (wrap_up_at_ms() != 0) consider({now_.ms + wrap_up_at_ms() - wall_spent_ms()});
     return next;
 }
 
@@ -1080,6 +1223,12 @@ double Scheduler::rate(std::uint32_t source, const Match& match) const {
 
 std::int64_t Scheduler::wall_spent_ms() const {
     return wall_before_ms_ + (run_active_ ? std::max<std::int64_t>(0, now_.ms - epoch_time_.ms) : 0);
+}
+
+std::int64_t Scheduler::wrap_up_at_ms() const {
+    if (crew_->stop.wall_ms == 0 || crew_->stop.on_exceed != OnExceed::wrap_up) return 0;
+    const double share = 1.0 - crew_->stop.reserve;
+    return std::max<std::int64_t>(1, static_cast<std::int64_t>(static_cast<double>(crew_->stop.wall_ms) * share));
 }
 
 Record Scheduler::caused(RecordKind kind, Position at) const {
@@ -1102,6 +1251,19 @@ std::optional<std::uint32_t> Scheduler::source_index(std::string_view name) cons
     const auto found = source_index_.find(std::string(name));
     return found == source_index_.end() ? std::nullopt : std::optional<std::uint32_t>(found->second);
 }
+
+BudgetRoom Scheduler::call_room(ActivationId id, std::string_view model, const Amounts& wanted) const {
+    const Activation* live = activation(id);
+    if (live == nullptr) return {};
+    return budgets_.room({crew_->sources[live->source].name, model}, wanted);
+}
+
+std::optional<Position> Scheduler::answer_of(const Hash128& key) const {
+    const auto found = key == Hash128{} ? answers_.end() : answers_.find(key);
+    return found == answers_.end() ? std::nullopt : std::optional<Position>(found->second);
+}
+
+bool Scheduler::is_being_called(const Hash128& key) const { return being_called_.count(key) > 0; }
 
 std::vector<MatchPtr> Scheduler::open_matches() const {
     std::vector<MatchPtr> open;

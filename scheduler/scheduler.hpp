@@ -19,15 +19,24 @@
 #include "board/entry.hpp"
 #include "board/record.hpp"
 #include "scheduler/agenda.hpp"
+#include "scheduler/budgets.hpp"
 #include "scheduler/crew_spec.hpp"
 #include "scheduler/cycle_detector.hpp"
 #include "scheduler/matcher.hpp"
 
 namespace stele {
 
-enum class StopReason { goal, quiescence, incomplete, budget, deadline, cycle, interrupt, error };
+enum class StopReason { goal, quiescence, incomplete, waiting, budget, deadline, cycle, interrupt, error };
 const char* to_text(StopReason reason);
 std::optional<StopReason> stop_reason_from(std::string_view word);
+
+/// A call that is on record and has not returned.
+struct LiveCall {
+    std::string source;
+    std::string model;  // empty: a tool or a service
+    Amounts reserved;
+    Hash128 key;
+};
 
 /// One source woken for one match, or for a batch of them.
 struct Activation {
@@ -52,6 +61,12 @@ struct Activation {
     std::int64_t process_group = 0;
     std::uint64_t process_start = 0;
     std::string boot_id;
+    /// running: its calls by number, how many it has made, and the entries that were shown for them.
+    std::map<std::uint32_t, LiveCall> calls;
+    std::uint32_t calls_made = 0;
+    std::set<EntryId> seen;
+    /// Keys of the model's answers that it rests on: an attempt that fails by them must not get them again.
+    std::vector<Hash128> answers_used;
     /// Epoch of its claim; older than the board's when its owner died.
     Position epoch;
     /// waiting: not before this.
@@ -133,6 +148,14 @@ public:
     [[nodiscard]] std::size_t queued() const { return agenda_ ? agenda_->size() : 0; }
     [[nodiscard]] TimeMs board_time() const { return now_; }
     [[nodiscard]] std::optional<std::uint32_t> source_index(std::string_view name) const;
+    // Calls.
+    [[nodiscard]] const Budgets& budgets() const { return budgets_; }
+    /// Would a call of this activation, to this model (empty: none), be accepted now?
+    [[nodiscard]] BudgetRoom call_room(ActivationId id, std::string_view model, const Amounts& wanted) const;
+    /// The `returned` record that answers a call with this key.
+    [[nodiscard]] std::optional<Position> answer_of(const Hash128& key) const;
+    /// Somebody is making a call with this key right now.
+    [[nodiscard]] bool is_being_called(const Hash128& key) const;
     /// Matches that hold and have not run, dead ones left out.
     [[nodiscard]] std::vector<MatchPtr> open_matches() const;
 
@@ -163,6 +186,8 @@ private:
     [[nodiscard]] std::optional<Refusal> judge_claim(const Record& record) const;
     [[nodiscard]] std::optional<Refusal> judge_commit(const Record& record, Verdict& verdict) const;
     [[nodiscard]] std::optional<Refusal> judge_result(const Record& record) const;
+    [[nodiscard]] std::optional<Refusal> judge_called(const Record& record) const;
+    [[nodiscard]] std::optional<Refusal> judge_returned(const Record& record) const;
     [[nodiscard]] bool is_current(const MatchRecord& member) const;
     [[nodiscard]] MatchPtr find_match(std::uint32_t source, const MatchRecord& member) const;
 
@@ -171,6 +196,12 @@ private:
     void fold_fence(const Record& record, Position position);
     void fold_claim(const FoldedRecord& folded, Effects& effects);
     void fold_result(const LoggedRecord& logged);
+    void fold_called(const Record& record);
+    void fold_returned(const LoggedRecord& logged);
+    void settle_open_calls(Activation& activation);
+    void forget_answers(Activation& activation);
+    void fold_spent_budget(Activation& live, const Record& record);
+    void begin_wrap_up(std::string why);
     void fold_commit(const FoldedRecord& folded);
     void fold_signal(const Record& record);
     void fold_dead(const Record& record);
@@ -194,11 +225,14 @@ private:
     [[nodiscard]] bool batch_ready(std::uint32_t source) const;
     [[nodiscard]] bool idle_holds() const;
     [[nodiscard]] bool work_is_left(std::uint32_t source) const;
+    [[nodiscard]] bool may_go_on(std::uint32_t source) const;
     [[nodiscard]] std::optional<TimeMs> next_wake() const;
     [[nodiscard]] MatchPtr with_idle_episode(const MatchPtr& match) const;
     [[nodiscard]] const IdleMatches& idle_matches(std::uint32_t source) const;
     [[nodiscard]] double rate(std::uint32_t source, const Match& match) const;
     [[nodiscard]] std::int64_t wall_spent_ms() const;
+    /// From here on only sources with `wrap_up` go on; 0: never by time.
+    [[nodiscard]] std::int64_t wrap_up_at_ms() const;
     [[nodiscard]] Record seed_commit(Position at) const;
     [[nodiscard]] Record caused(RecordKind kind, Position at) const;
     void trace_commit(const FoldedRecord& folded, const std::string& source, Position woken_by);
@@ -239,6 +273,11 @@ private:
     std::uint32_t running_ = 0;
     std::uint32_t running_not_idle_ = 0;
     std::optional<CycleVerdict> cycle_;
+    Budgets budgets_;
+    /// Why only sources with `wrap_up` go on; empty: all do.
+    std::string wrapping_up_;
+    std::unordered_map<Hash128, Position> answers_;
+    std::unordered_map<Hash128, std::uint32_t> being_called_;
     // For the detector: content only, volatile fields left out.
     Hash128 shared_content_;
     std::map<std::string, std::int64_t> counter_sums_;

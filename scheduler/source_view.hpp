@@ -1,6 +1,7 @@
 // What a source sees of the board beside its match: the regions of its `view:`, each filtered and
-// cut to its newest entries, from one snapshot. A pure function of snapshot, declaration and
-// bindings, so a cite can be checked against it at any later time.
+// cut to its newest, greatest or nearest entries, from one snapshot. But for parts that rank by text it
+// is a pure function of snapshot, declaration and bindings, so a cite can be checked against it at any
+// later time.
 #pragma once
 
 #include <set>
@@ -33,11 +34,15 @@ public:
 };
 
 /// `bindings` are those of the match (the first member's, in a batch). Without a ranker, parts that rank
-/// by text show nothing.
+/// by text show nothing. A part that asks for both ranks by text first and takes the greatest of those;
+/// `last`, where it is declared, then keeps the newest of what is left.
 Result<std::vector<ViewRegion>> look(const SourceSpec& source, const std::vector<EntryPtr>& bindings, const View& view,
                                      TextRanker* ranker = nullptr);
 
-/// The entries that look() shows: what a source may cite beside its match.
+/// All strings of a value, one a line: what an entry is found by, and what a text is taken from.
+std::string searchable_text(const Value& content);
+
+/// The entries that look() shows without a ranker: what a source may cite beside its match.
 Result<std::set<EntryId>> shown_ids(const SourceSpec& source, const std::vector<EntryPtr>& bindings, const View& view);
 
 }  // namespace stele

@@ -215,6 +215,24 @@ TEST_CASE("a generated record fits its short form, and with one field changed it
     }
 }
 
+TEST_CASE("a schema gives its document back, and the short form one that says the same") {
+    const Value document = json(R"({"$schema":"x","type":"object","properties":{"a":{"minimum":1}}})");
+    CHECK(EntrySchema::from_json_schema(document)->document() == document);
+    CHECK(EntrySchema().document() == json(R"({"type":"object"})"));
+    const EntrySchema schema = short_form(
+        {{"z", "string"}, {"any", "any"}, {"level", "low | high"}, {"tags", "[integer]?"}, {"deep", "object?"}});
+    const Result<EntrySchema> again = EntrySchema::from_json_schema(schema.document());
+    REQUIRE(again.ok());
+    CHECK(*schema.document().find("required") == json(R"(["z","any","level"])"));
+    for (const char* entry : {R"({"z":"a","any":null,"level":"low"})", R"({"z":"a","any":1,"level":"mid"})",
+                              R"({"z":1,"any":1,"level":"low"})", R"({"any":1,"level":"low"})",
+                              R"({"z":"a","any":[],"level":"high","tags":[1,2],"deep":{}})",
+                              R"({"z":"a","any":[],"level":"high","tags":[1,"2"]})",
+                              R"({"z":"a","any":[],"level":"high","more":1})", R"([])"}) {
+        CHECK_MESSAGE(schema.check(json(entry)).has_value() == again->check(json(entry)).has_value(), entry);
+    }
+}
+
 TEST_CASE("the short form knows the types along a path") {
     const EntrySchema schema = short_form(
         {{"s", "string"}, {"o", "object"}, {"a", "[integer]"}, {"l", "array?"}, {"c", "x | y"}, {"z", "any"}});

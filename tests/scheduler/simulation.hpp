@@ -84,18 +84,27 @@ struct Call {
     }
 };
 
+/// A call to a model that an attempt makes before it ends, and what it turns out to cost.
+struct ModelAsk {
+    std::string model = "m";
+    Amounts reserve;
+    Amounts spent;
+    Hash128 key{};
+};
+
 /// How it ends, after `latency_ms`.
 struct Answer {
     std::vector<Write> writes;
     std::int64_t latency_ms = 10;
     OutcomeKind outcome = OutcomeKind::ok;
     std::string error;
+    std::vector<ModelAsk> asks{};
 };
 inline Answer answer(std::vector<Write> writes, std::int64_t latency_ms = 10) {
-    return {std::move(writes), latency_ms, OutcomeKind::ok, {}};
+    return {std::move(writes), latency_ms, OutcomeKind::ok, {}, {}};
 }
 inline Answer failure(std::string error, OutcomeKind outcome = OutcomeKind::failed, std::int64_t latency_ms = 10) {
-    return {{}, latency_ms, outcome, std::move(error)};
+    return {{}, latency_ms, outcome, std::move(error), {}};
 }
 
 using Body = std::function<Answer(const Call&)>;
@@ -145,6 +154,8 @@ public:
     /// What comes from outside is sometimes folded before what the core had decided, which is void then.
     bool displaces = false;
     std::vector<LoggedRecord> log;
+    /// Called after each record.
+    std::function<void(const Scheduler&)> watch;
     /// Highest numbers seen at one time, by source name; "" is the whole crew.
     std::map<std::string, std::size_t> most_running;
 
@@ -596,6 +607,7 @@ private:
         const Status stepped = fold_->step(*folded);
         REQUIRE(stepped.ok());
         log.push_back(*folded->logged);
+        if (watch) watch(scheduler());
         follow(folded->effects);
         return true;
     }
@@ -634,8 +646,60 @@ private:
         if (one.answer.latency_ms > live->timeout_ms)
             one.answer = failure("took too long", OutcomeKind::timeout, live->timeout_ms);
         one.ends = {clock.ms + one.answer.latency_ms};
+        ask_next(one.id, one.attempt, one.answer, 0);
         in_flight_.push_back(std::move(one));
         note_running();
+    }
+
+    // The next call of an attempt; answered at once by what the log has, where it has it.
+    void ask_next(ActivationId id, std::uint32_t attempt, const Answer& answer, std::uint32_t made) {
+        if (made >= answer.asks.size()) return;
+        const ModelAsk& ask = answer.asks[made];
+        Record called;
+        called.kind = RecordKind::called;
+        called.author = scheduler().crew()->sources[scheduler().activation(id)->source].name;
+        called.activation = id;
+        called.attempt = attempt;
+        called.call = made + 1;
+        called.target = CallTarget::model;
+        called.word = ask.model;
+        called.call_key = ask.key;
+        if (const std::optional<Position> answered = scheduler().answer_of(ask.key)) {
+            called.answered_by = *answered;
+        } else {
+            called.amounts = ask.reserve;
+        }
+        inbox_.push_back(std::move(called));
+    }
+
+    // True when the attempt is not over yet: a call has just been made, or waits for room or for another's answer.
+    bool goes_on_calling(InFlight& one) {
+        const Activation& live = *scheduler().activation(one.id);
+        if (live.calls_made > 0 && live.calls.count(live.calls_made) > 0) {
+            Record returned;
+            returned.kind = RecordKind::returned;
+            returned.author = scheduler().crew()->sources[live.source].name;
+            returned.activation = one.id;
+            returned.attempt = one.attempt;
+            returned.call = live.calls_made;
+            returned.outcome = static_cast<OutcomeCode>(OutcomeKind::ok);
+            returned.amounts = one.answer.asks[live.calls_made - 1].spent;
+            inbox_.push_back(std::move(returned));
+            if (live.calls_made == one.answer.asks.size()) return false;
+            ask_next(one.id, one.attempt, one.answer, live.calls_made);
+            return true;
+        }
+        if (live.calls_made == one.answer.asks.size()) return false;
+        const ModelAsk& ask = one.answer.asks[live.calls_made];
+        const BudgetRoom room = scheduler().call_room(one.id, ask.model, ask.reserve);
+        if (room.kind == BudgetRoom::Kind::spent && !scheduler().answer_of(ask.key)) {
+            one.answer.outcome = OutcomeKind::budget;
+            one.answer.error = room.message;
+            budget_words_[one.id] = room.budget;
+            return false;
+        }
+        ask_next(one.id, one.attempt, one.answer, live.calls_made);
+        return true;
     }
 
     void note_running() {
@@ -649,11 +713,16 @@ private:
     }
 
     void end_attempt(std::size_t index) {
-        const InFlight one = std::move(in_flight_[index]);
+        InFlight one = std::move(in_flight_[index]);
         in_flight_.erase(in_flight_.begin() + static_cast<std::ptrdiff_t>(index));
         clock = std::max(clock, one.ends);
         const Activation* live = scheduler().activation(one.id);
         if (live == nullptr || live->attempt != one.attempt || live->state != Activation::State::running) return;
+        if (!one.answer.asks.empty() && one.answer.outcome == OutcomeKind::ok && goes_on_calling(one)) {
+            one.ends = {clock.ms + 10};
+            in_flight_.push_back(std::move(one));
+            return;
+        }
         Record result;
         result.kind = RecordKind::result;
         result.author = scheduler().crew()->sources[live->source].name;
@@ -662,6 +731,7 @@ private:
         result.outcome = static_cast<OutcomeCode>(one.answer.outcome);
         result.duration_ms = one.answer.latency_ms;
         result.reason = one.answer.error;
+        if (const auto word = budget_words_.find(one.id); word != budget_words_.end()) result.word = word->second;
         const std::string output = std::to_string(one.id.number) + "/" + std::to_string(one.attempt);
         result.parts = {output, ""};
         outputs_[output] = one.answer.writes;
@@ -712,6 +782,7 @@ private:
     std::map<std::string, Body> bodies_;
     RuleBody rule_body_;
     std::map<std::string, std::vector<Write>> outputs_;
+    std::map<ActivationId, std::string> budget_words_;
     std::deque<Record> inbox_;
     std::optional<Record> next_;
     std::vector<InFlight> in_flight_;
