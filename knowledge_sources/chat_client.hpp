@@ -51,7 +51,7 @@ public:
 std::unique_ptr<ChatClient> make_chat_client(boost::asio::io_context& loop, HttpClient& http);
 
 /// The URL that a model is asked at: base_url, else its variable, else its default; OLLAMA_HOST may lack
-/// the scheme. Fails when a `${env.X}` has no value or it is no http(s) URL.
+/// the scheme, the host or the port. Fails when a `${env.X}` has no value or it is no http(s) URL.
 Result<std::string> model_url(const ModelSpec& model, Secrets& secrets);
 
 /// How many tokens a text has at most, for reserving: a count by bytes, raised to the greatest ratio

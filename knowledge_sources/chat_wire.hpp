@@ -50,4 +50,8 @@ const ChatWire& wire_of(ModelApi api);
 /// ones nullable. Nothing when the schema uses what strict mode does not know.
 std::optional<Value> strict_schema(const Value& schema);
 
+/// The schema as Anthropic's structured output takes it: every object closed, without bounds on numbers,
+/// texts and lists. Nothing when that cannot be said; then the prompt has to.
+std::optional<Value> closed_schema(const Value& schema);
+
 }  // namespace stele
