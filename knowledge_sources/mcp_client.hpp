@@ -1,7 +1,14 @@
 // A client of the Model Context Protocol: servers as child processes on standard streams, or over
 // streamable HTTP, of the 2025 revisions (initialize) and of 2026-07-28 (stateless, server/discover).
 // A server is started at its first use and ends with the client, by the close ladder: close its input,
-// wait, SIGTERM, SIGKILL. Loop thread only.
+// wait, SIGTERM, SIGKILL. Loop thread only; to be destroyed before the loop and the HttpClient.
+//
+// One connection for each crew and server, shared by all calls. A server that died is started again at
+// the next call; a call that was in flight then is an error, for it may have been acted on. A server that
+// is up keeps the loop busy, so the loop runs out of work only after close().
+//
+// A server's environment: this process's PATH, HOME and LANG, what `pass_environment` names, and what is
+// declared; nothing else.
 #pragma once
 
 #include <cstdint>
@@ -50,14 +57,15 @@ public:
 class McpClient {
 public:
     virtual ~McpClient() = default;
-    /// `finished` is posted, exactly once. Starts the server if need be. An error is a sentence with the
-    /// server's name and the last line of its error output.
+    /// `finished` is posted, exactly once. `secrets` must outlive the call. Starts the server if need be. An error is a
+    /// sentence with the server's name and the last line of its error output.
     virtual std::unique_ptr<McpCall> info(const CrewSpec& crew, std::uint32_t server, Secrets& secrets,
                                           std::function<void(Result<McpServerInfo>)> finished) = 0;
     virtual std::unique_ptr<McpCall> call(const CrewSpec& crew, std::uint32_t server, const std::string& tool,
                                           const Value& arguments, Secrets& secrets, std::int64_t timeout_ms,
                                           std::function<void(Result<McpToolResult>)> finished) = 0;
-    /// Ends every server; `done` is posted when all of them have gone.
+    /// Ends every server; what is in flight fails, and `done` is posted when all of them have gone. A call
+    /// after it starts its server again. A client that is destroyed kills what is left.
     virtual void close(std::function<void()> done) = 0;
 };
 

@@ -1,6 +1,7 @@
 #include "knowledge_sources/process_protocol.hpp"
 
 #include <algorithm>
+#include <cassert>
 #include <charconv>
 #include <cmath>
 #include <cstdint>
@@ -488,6 +489,65 @@ private:
 
 ParsedOutput parse_output(std::string_view stdout_bytes, const SourceSpec&) {
     return OutputReader().read(stdout_bytes);
+}
+
+namespace {
+
+// ---- the output, written ----
+
+std::string alias_of(std::uint32_t line) { return "w" + std::to_string(line); }
+
+void append_cites(std::string& out, const std::vector<Cite>& cites) {
+    if (cites.empty()) return;
+    Value::Array texts;
+    texts.reserve(cites.size());
+    for (const Cite& cite : cites) {
+        texts.emplace_back(cite.line > 0 ? "$" + alias_of(cite.line) : to_text(cite.entry));
+    }
+    append_member(out, "cites", Value(std::move(texts)));
+}
+
+void append_write(std::string& out, const Write& write) {
+    const bool by_id = write.op == WriteOp::replace || write.op == WriteOp::retract ||
+                       (write.op == WriteOp::remove && write.number > 0);
+    if (by_id) {
+        append_member(out, "id", to_text(EntryId{write.region, write.number}));
+    } else {
+        append_member(out, "region", write.region);
+    }
+    if (write.expected_version > 0 && write.op != WriteOp::remove) {
+        append_member(out, "expected_version", static_cast<std::int64_t>(write.expected_version));
+    }
+    if (write.op == WriteOp::increment) {
+        const Value* by = write.content.find("by");
+        assert(by != nullptr);
+        append_member(out, "by", *by);
+    } else if (!by_id || write.op == WriteOp::replace) {
+        append_member(out, "entry", write.content);
+    }
+    if (!write.why.empty() || write.op == WriteOp::retract) append_member(out, "why", write.why);
+    append_cites(out, write.cites);
+}
+
+}  // namespace
+
+std::string make_output(const std::vector<Write>& writes) {
+    std::vector<bool> cited(writes.size() + 1, false);
+    for (const Write& write : writes) {
+        for (const Cite& cite : write.cites) {
+            assert(cite.line <= writes.size());
+            cited[cite.line] = true;
+        }
+    }
+    std::string out;
+    for (std::uint32_t line = 1; line <= writes.size(); ++line) {
+        std::string text = "{";
+        append_member(text, "op", to_text(writes[line - 1].op));
+        append_write(text, writes[line - 1]);
+        if (cited[line]) append_member(text, "as", alias_of(line));
+        out += text + "}\n";
+    }
+    return out;
 }
 
 std::string ParsedOutput::error() const {

@@ -43,4 +43,8 @@ struct ParsedOutput {
 /// them is in `problems`.
 ParsedOutput parse_output(std::string_view stdout_bytes, const SourceSpec& source);
 
+/// The lines that parse_output() reads back as the same writes, for kinds that make writes of their own:
+/// with them in the log, the log alone gives the writes again. Takes what parse_output() can make.
+std::string make_output(const std::vector<Write>& writes);
+
 }  // namespace stele

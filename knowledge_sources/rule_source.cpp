@@ -51,7 +51,7 @@ private:
         }
         const bool takes_entry = rule.op != WriteOp::retract && !(rule.op == WriteOp::remove && rule.target);
         if (!takes_entry) return Done{};
-        std::optional<Value> content = evaluate(rule.entry);
+        std::optional<Value> content = evaluate_template(rule.entry, member_.entries);
         if (!content) {
             return Error{ErrorCode::invalid_argument, name_of(rule) +
                                                           " has no entry to write: " + text_of(rule.entry.reference) +
@@ -59,36 +59,6 @@ private:
         }
         write.content = std::move(*content);
         return Done{};
-    }
-
-    /// Nothing when the node is a reference to what the bound entry does not have.
-    std::optional<Value> evaluate(const TemplateNode& node) const {
-        switch (node.kind) {
-            case TemplateNode::Kind::literal:
-                return node.literal;
-            case TemplateNode::Kind::reference:
-                return value_of(node.reference, member_.entries);
-            case TemplateNode::Kind::object: {
-                std::vector<Value::Member> members;
-                members.reserve(node.members.size());
-                for (const auto& [key, child] : node.members) {
-                    std::optional<Value> value = evaluate(child);
-                    if (value) members.emplace_back(key, std::move(*value));
-                }
-                return Value::object(std::move(members));
-            }
-            case TemplateNode::Kind::array: {
-                Value::Array elements;
-                elements.reserve(node.elements.size());
-                for (const TemplateNode& child : node.elements) {
-                    std::optional<Value> value = evaluate(child);
-                    // A list keeps its places: the third element stays the third.
-                    elements.push_back(value ? std::move(*value) : Value());
-                }
-                return Value(std::move(elements));
-            }
-        }
-        return std::nullopt;
     }
 
     const Entry* bound(std::uint32_t variable) const {
@@ -104,6 +74,7 @@ private:
     std::string variable_name(std::uint32_t variable) const {
         const std::vector<std::string>& names = source_.when.variables;
         if (variable < names.size() && !names[variable].empty()) return "$" + names[variable];
+        if (source_.kind == SourceKind::mcp && variable == names.size()) return "$" + std::string(mcp_result_name);
         return "variable " + std::to_string(variable + 1);
     }
 
@@ -136,6 +107,35 @@ Result<std::vector<Write>> apply_rule(const SourceSpec& source, const std::vecto
         }
     }
     return writes;
+}
+
+std::optional<Value> evaluate_template(const TemplateNode& node, const std::vector<EntryPtr>& entries) {
+    switch (node.kind) {
+        case TemplateNode::Kind::literal:
+            return node.literal;
+        case TemplateNode::Kind::reference:
+            return value_of(node.reference, entries);
+        case TemplateNode::Kind::object: {
+            std::vector<Value::Member> members;
+            members.reserve(node.members.size());
+            for (const auto& [key, child] : node.members) {
+                std::optional<Value> value = evaluate_template(child, entries);
+                if (value) members.emplace_back(key, std::move(*value));
+            }
+            return Value::object(std::move(members));
+        }
+        case TemplateNode::Kind::array: {
+            Value::Array elements;
+            elements.reserve(node.elements.size());
+            for (const TemplateNode& child : node.elements) {
+                std::optional<Value> value = evaluate_template(child, entries);
+                // A list keeps its places: the third element stays the third.
+                elements.push_back(value ? std::move(*value) : Value());
+            }
+            return Value(std::move(elements));
+        }
+    }
+    return std::nullopt;
 }
 
 }  // namespace stele

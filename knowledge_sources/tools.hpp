@@ -6,8 +6,11 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "board/hash.hpp"
+#include "board/value.hpp"
 #include "knowledge_sources/chat.hpp"
 #include "knowledge_sources/mcp_client.hpp"
 #include "knowledge_sources/secrets.hpp"
@@ -49,6 +52,12 @@ public:
                                           std::function<void(ToolAnswer)> finished) = 0;
 };
 
+/// CallIntent::key of a pure tool: equal for equal arguments, whichever source asks. `name` as in OfferedTool.
+Hash128 tool_call_key(std::string_view name, const Value& arguments);
+/// "mcp:server/tool", or the name of one of the crew's tools.
+std::string tool_name(const CrewSpec& crew, const ToolRef& ref);
+
+/// The box must be destroyed before what it is made of.
 std::unique_ptr<ToolBox> make_tool_box(boost::asio::io_context& loop, HttpClient& http, McpClient& mcp);
 
 }  // namespace stele

@@ -334,3 +334,59 @@ TEST_CASE("any damaged output is read without a crash and gives either writes or
         }
     }
 }
+
+TEST_CASE("writes that a source of another kind made come back from the lines that are kept of them") {
+    const unsigned seed = std::random_device{}();
+    MESSAGE("seed ", seed);
+    std::mt19937 random(seed);
+    const auto up_to = [&random](std::uint32_t most) { return static_cast<std::uint32_t>(random() % (most + 1)); };
+    const auto text = [&] {
+        static const std::vector<std::string> pieces = {"a", "\n", "\"", "$w1", "ü", "\\", "/3", " ", "\r", "{"};
+        std::string made;
+        for (std::uint32_t i = up_to(6); i > 0; --i) made += pieces[up_to(9)];
+        return made;
+    };
+    const std::vector<std::string> regions = {"evidence", "plan", "scratch/churn", "w1"};
+    for (int round = 0; round < 500; ++round) {
+        std::vector<Write> writes(up_to(8));
+        for (std::uint32_t i = 0; i < writes.size(); ++i) {
+            Write& write = writes[i];
+            write.op = static_cast<WriteOp>(1 + up_to(6));
+            write.region = regions[up_to(3)];
+            write.why = text();
+            const bool by_id = write.op == WriteOp::replace || write.op == WriteOp::retract ||
+                               (write.op == WriteOp::remove && up_to(1));
+            if (by_id) write.number = 1 + up_to(1'000);
+            if (write.op == WriteOp::replace) write.expected_version = 1 + up_to(9);
+            if (write.op == WriteOp::retract) write.expected_version = up_to(9);
+            if (write.op == WriteOp::increment) {
+                write.content = Value::object({{"by", static_cast<int>(up_to(9)) - 4}});
+            } else if (!by_id || write.op == WriteOp::replace) {
+                write.content = Value::object({{"t", text()}, {"n", Value::number(up_to(9) / 4.0)}, {"z", Value()}});
+            }
+            for (std::uint32_t c = up_to(3); c > 0; --c) {
+                if (i > 0 && up_to(1) == 0) {
+                    write.cites.push_back(Cite{EntryId{}, 1 + up_to(i - 1)});
+                } else {
+                    write.cites.push_back(Cite{{regions[up_to(3)], 1 + up_to(99)}, 0});
+                }
+            }
+            write.seal();
+        }
+        const std::string lines = make_output(writes);
+        const ParsedOutput output = parse(lines);
+        REQUIRE_MESSAGE(output.ok(), output.error(), "\n", lines);
+        REQUIRE(output.writes.size() == writes.size());
+        for (std::size_t i = 0; i < writes.size(); ++i) {
+            INFO(lines);
+            CHECK(output.writes[i].op == writes[i].op);
+            CHECK(output.writes[i].region == writes[i].region);
+            CHECK(output.writes[i].content == writes[i].content);
+            CHECK(output.writes[i].text == writes[i].text);
+            CHECK(output.writes[i].number == writes[i].number);
+            CHECK(output.writes[i].expected_version == writes[i].expected_version);
+            CHECK(output.writes[i].cites == writes[i].cites);
+            CHECK(output.writes[i].why == writes[i].why);
+        }
+    }
+}
