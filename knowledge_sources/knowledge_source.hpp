@@ -37,6 +37,8 @@ struct ActivationRequest {
     std::vector<Refusal> previous;
     std::int64_t deadline_ms = 0;  // from its start
     std::string idempotency_key;   // activation/attempt of this board
+    /// A word of this board that nobody who writes to it can guess: fences data in prompts.
+    std::string fence;
 };
 
 struct Outcome {
@@ -44,6 +46,8 @@ struct Outcome {
     std::vector<Write> writes;  // sealed
     /// A sentence for people when kind is not ok.
     std::string error;
+    /// budget: which one (CallPermit::budget).
+    std::string budget;
     /// process: exit status; killed by signal n: 128 + n.
     int exit_code = 0;
     std::int64_t duration_ms = 0;
