@@ -15,7 +15,7 @@
 #include "knowledge_sources/process_protocol.hpp"
 #include "knowledge_sources/process_source.hpp"
 #include "knowledge_sources/rule_source.hpp"
-#include "scheduler/source_view.hpp"
+#include "runtime/activation_request.hpp"
 
 namespace stele {
 namespace {
@@ -53,12 +53,6 @@ std::string digest_of_seen(const ActivationRequest& request) {
     }
     const Digest256 digest = sha.finish();
     return to_hex(std::string_view(reinterpret_cast<const char*>(digest.data()), digest.size()));
-}
-
-std::vector<Binding> bindings_of(const std::vector<MatchPtr>& members) {
-    std::vector<Binding> bindings;
-    for (const MatchPtr& member : members) bindings.push_back({member->entries});
-    return bindings;
 }
 
 }  // namespace
@@ -238,6 +232,7 @@ void BoardEngine::pump() {
         }
         ++folded;
     }
+    if (folded > 0) serve_calls();
     flush();
     if (next_ || !inbox_.empty()) schedule_pump();
 }
@@ -260,6 +255,13 @@ bool BoardEngine::fold_one(Record record, Acknowledge acknowledge) {
     if (!done.ok()) {
         fail(done.error());
         return false;
+    }
+    if (relevance_ && !folded->changes.empty()) {
+        const Status indexed = relevance_->apply(folded->changes);
+        if (!indexed.ok()) {
+            fail(indexed.error());
+            return false;
+        }
     }
     const bool accepted = folded->logged->verdict.accepted;
     untold_.push_back({folded->logged, std::move(folded->changes), std::move(acknowledge)});
@@ -318,7 +320,7 @@ void BoardEngine::flush() {
         tell_until(flushed_);
         arm_interval_sync();
         // Nothing leaves the process before all it depends on is on disk, whatever was promised.
-        if (to_start_.empty() && scheduler().is_running()) return check_stopped();
+        if (to_start_.empty() && to_permit_.empty() && scheduler().is_running()) return check_stopped();
     }
     request_sync();
 }
@@ -354,7 +356,8 @@ void BoardEngine::on_synced(Position target, const Status& status) {
     synced_ = std::max(synced_, target);
     tell_until(synced_);
     start_waiting(synced_);
-    if (flushed_ > synced_ && (durability() == Durability::sync || !to_start_.empty())) request_sync();
+    const bool is_waited_for = !to_start_.empty() || !to_permit_.empty();
+    if (flushed_ > synced_ && (durability() == Durability::sync || is_waited_for)) request_sync();
     check_stopped();
 }
 
@@ -373,49 +376,74 @@ void BoardEngine::start_waiting(Position durable) {
         to_start_.erase(to_start_.begin());
         start_attempt(id);
     }
+    while (!to_permit_.empty() && to_permit_.begin()->first <= durable && !failed_) {
+        const std::function<void()> permit = std::move(to_permit_.begin()->second);
+        to_permit_.erase(to_permit_.begin());
+        permit();
+    }
 }
 
 void BoardEngine::start_attempt(ActivationId id) {
     const Activation* live = scheduler().activation(id);
     if (live == nullptr || live->state != Activation::State::running) return;
     const SourceSpec& source = scheduler().crew()->sources[live->source];
-    auto request = std::make_shared<ActivationRequest>();
-    request->activation = id;
-    request->attempt = live->attempt;
-    request->crew = scheduler().crew();
-    request->source = &source;
-    request->version = live->snapshot;
-    request->members = bindings_of(live->members);
-    request->previous = live->previous;
-    request->deadline_ms = source.limits.timeout_ms;
-    request->idempotency_key =
-        info_.address.board + ":" + std::to_string(id.number) + "/" + std::to_string(live->attempt);
-    Result<std::vector<ViewRegion>> view = look(source, first_bindings(live->members), board_->view(live->snapshot));
-    if (!view.ok()) return fail(view.error());
-    request->view = std::move(*view);
+    const Status indexed = index_texts_for(source);
+    if (!indexed.ok()) return fail(indexed.error());
+    Result<std::shared_ptr<ActivationRequest>> made =
+        make_activation_request(scheduler(), *board_, info_.address.board, info_.family, *live, relevance_.get());
+    if (!made.ok()) return fail(made.error());
+    const std::shared_ptr<ActivationRequest> request = std::move(*made);
 
-    const auto kind = sources_.find(source.kind);
+    const auto kind = sources_.kinds.find(source.kind);
     const std::uint32_t attempt = live->attempt;
-    if (kind == sources_.end()) {
+    if (kind == sources_.kinds.end()) {
         Outcome outcome;
         outcome.kind = OutcomeKind::not_started;
         outcome.error = std::string("this program runs no sources of kind ") + to_text(source.kind);
         return on_finished(id, attempt, {}, std::move(outcome));
     }
     AttemptEvents events;
-    events.started = [this, alive = alive_, id, attempt](const ProcessIdentity& identity) {
+    std::vector<EntryId> seen;
+    if (ranks_by_text(source)) {
+        for (const ViewRegion& region : request->view) {
+            for (const EntryPtr& entry : region.entries) seen.push_back(entry->id);
+        }
+    }
+    events.started = [this, alive = alive_, id, attempt, seen](const ProcessIdentity& identity) {
         bool accepted = false;
-        if (*alive) on_started(id, attempt, identity, accepted);
+        if (*alive) on_started(id, attempt, identity, seen, accepted);
         return accepted;
     };
     events.finished = [this, alive = alive_, id, attempt, seen = digest_of_seen(*request)](Outcome outcome) {
         if (*alive) on_finished(id, attempt, seen, std::move(outcome));
     };
+    events.call = [this, alive = alive_, id, attempt](CallIntent intent, std::function<void(CallPermit)> permitted) {
+        if (!*alive) return;
+        asked_.push_back({id, attempt, std::move(intent), std::move(permitted)});
+        // Not from here: what asks is on the call stack, and others may ask in the same turn.
+        if (serve_posted_) return;
+        serve_posted_ = true;
+        boost::asio::post(loop_, [this, alive] {
+            if (!*alive) return;
+            serve_posted_ = false;
+            if (failed_) return;
+            serve_calls();
+            flush();
+            if (next_) schedule_pump();
+        });
+    };
+    events.returned = [this, alive = alive_, id, attempt](CallEnd end) {
+        if (*alive) on_returned(id, attempt, std::move(end));
+    };
+    events.progress = [this, alive = alive_, id](const std::string& text) {
+        if (*alive && hooks_.on_progress) hooks_.on_progress(id, without_secrets(text));
+    };
     ++running_attempts_;
-    attempts_[id] = kind->second->start(std::move(request), std::move(events));
+    attempts_[id] = kind->second->start(request, std::move(events));
 }
 
-void BoardEngine::on_started(ActivationId id, std::uint32_t attempt, const ProcessIdentity& identity, bool& accepted) {
+void BoardEngine::on_started(ActivationId id, std::uint32_t attempt, const ProcessIdentity& identity,
+                             std::vector<EntryId> seen, bool& accepted) {
     const Activation* live = scheduler().activation(id);
     if (live == nullptr) return;
     Record started;
@@ -426,6 +454,7 @@ void BoardEngine::on_started(ActivationId id, std::uint32_t attempt, const Proce
     started.process_group = identity.group;
     started.process_start = identity.start_ticks;
     started.boot_id = identity.boot_id;
+    started.seen = std::move(seen);
     const bool written = submit_now(std::move(started));
     // The record may have been what ended it: a deadline passed, or the grace of a stop.
     const Activation* after = scheduler().activation(id);
@@ -455,13 +484,141 @@ void BoardEngine::on_finished(ActivationId id, std::uint32_t attempt, const std:
     result.outcome = static_cast<OutcomeCode>(outcome.kind);
     result.exit_code = outcome.exit_code;
     result.duration_ms = outcome.duration_ms;
-    result.notes = std::move(outcome.notes);
+    for (std::string& note : outcome.notes) result.notes.push_back(without_secrets(std::move(note)));
     if (!outcome.cost.is_null()) result.cost = to_json(outcome.cost);
     result.seen_digest = seen_digest;
-    result.reason = std::move(outcome.error);
-    result.parts = {std::move(outcome.raw_output), std::move(outcome.raw_error)};
+    result.reason = without_secrets(std::move(outcome.error));
+    result.word = std::move(outcome.budget);
+    result.parts = {without_secrets(std::move(outcome.raw_output)), without_secrets(std::move(outcome.raw_error))};
     submit(std::move(result));
     if (outcome.kind == OutcomeKind::ok) commit_writes(*live, std::move(outcome.writes));
+}
+
+// Made at the first view that asks for it, and anew for each crew; from then on kept by fold_one.
+Status BoardEngine::index_texts_for(const SourceSpec& source) {
+    if (!ranks_by_text(source) || relevance_for_ == scheduler().crew()) return Done{};
+    if (!relevance_) relevance_ = make_relevance_index();
+    relevance_for_ = scheduler().crew();
+    return relevance_->declare(*scheduler().crew(), board_->view(board_->meta().version));
+}
+
+// In the order they were asked in, but one that must wait holds up nobody behind it.
+void BoardEngine::serve_calls() {
+    for (std::size_t i = 0; i < asked_.size() && !failed_;) {
+        if (serve_call(asked_[i])) {
+            asked_.erase(asked_.begin() + static_cast<std::ptrdiff_t>(i));
+        } else {
+            ++i;
+        }
+    }
+}
+
+// False: it has to wait, for another's answer or for what others have reserved.
+bool BoardEngine::serve_call(AskedCall& asked) {
+    const Activation* live = scheduler().activation(asked.id);
+    CallPermit permit;
+    if (live == nullptr || live->attempt != asked.attempt || live->state != Activation::State::running) {
+        answer_call(asked, std::move(permit));
+        return true;
+    }
+    const Hash128& key = asked.intent.key;
+    if (const std::optional<Position> answer = scheduler().answer_of(key)) {
+        const Result<std::shared_ptr<const LoggedRecord>> logged = board_->entries().record(*answer);
+        if (!logged.ok()) {
+            fail(logged.error());
+            return true;
+        }
+        if (!(*logged)->record.parts.empty()) permit.answer = (*logged)->record.parts.front();
+        permit.kind = CallPermit::Kind::answered;
+        if (!put_on_record(asked, *answer, permit)) permit.kind = CallPermit::Kind::over;
+        answer_call(asked, std::move(permit));
+        return true;
+    }
+    if (scheduler().is_being_called(key)) return false;
+    const std::string model = asked.intent.target == CallTarget::model ? asked.intent.name : std::string();
+    const BudgetRoom room = scheduler().call_room(asked.id, model, asked.intent.reserve);
+    if (room.kind == BudgetRoom::Kind::wait) return false;
+    if (room.kind == BudgetRoom::Kind::spent) {
+        permit.kind = CallPermit::Kind::refused;
+        permit.budget = room.budget;
+        permit.reason = room.message;
+        answer_call(asked, std::move(permit));
+        return true;
+    }
+    permit.kind = CallPermit::Kind::go;
+    if (!put_on_record(asked, {}, permit)) {
+        permit.kind = CallPermit::Kind::over;
+        answer_call(asked, std::move(permit));
+        return true;
+    }
+    // Nothing leaves the process before its record is on disk.
+    auto send = [this, id = asked.id, attempt = asked.attempt, permit, permitted = std::move(asked.permitted)] {
+        CallPermit given = permit;
+        const Activation* still = scheduler().activation(id);
+        if (still == nullptr || still->attempt != attempt || still->state != Activation::State::running) {
+            given.kind = CallPermit::Kind::over;
+        }
+        if (attempts_.count(id) > 0) permitted(std::move(given));
+    };
+    to_permit_.emplace(board_->meta().last, std::move(send));
+    return true;
+}
+
+void BoardEngine::answer_call(AskedCall& asked, CallPermit permit) {
+    auto permitted = std::move(asked.permitted);
+    boost::asio::post(loop_, [this, alive = alive_, id = asked.id, attempt = asked.attempt, permit = std::move(permit),
+                              permitted = std::move(permitted)]() mutable {
+        if (!*alive || attempts_.count(id) == 0) return;
+        const Activation* still = scheduler().activation(id);
+        if (still == nullptr || still->attempt != attempt) permit.kind = CallPermit::Kind::over;
+        permitted(std::move(permit));
+    });
+}
+
+bool BoardEngine::put_on_record(AskedCall& asked, Position answered_by, CallPermit& permit) {
+    const Activation& live = *scheduler().activation(asked.id);
+    permit.call = live.calls_made + 1;
+    Record called;
+    called.kind = RecordKind::called;
+    called.author = scheduler().crew()->sources[live.source].name;
+    called.activation = asked.id;
+    called.attempt = asked.attempt;
+    called.call = permit.call;
+    called.target = asked.intent.target;
+    called.word = asked.intent.name;
+    if (called.target == CallTarget::service) called.word = without_secrets(std::move(called.word));
+    called.call_key = asked.intent.key;
+    called.answered_by = answered_by;
+    if (!answered_by) called.amounts = asked.intent.reserve;
+    called.seen = std::move(asked.intent.seen);
+    for (std::string& part : asked.intent.parts) called.parts.push_back(without_secrets(std::move(part)));
+    next_.reset();
+    return fold_one(std::move(called), {}) && !failed_;
+}
+
+void BoardEngine::on_returned(ActivationId id, std::uint32_t attempt, CallEnd end) {
+    const Activation* live = scheduler().activation(id);
+    if (failed_ || live == nullptr || live->attempt != attempt || live->calls.count(end.call) == 0) return;
+    Record returned;
+    returned.kind = RecordKind::returned;
+    returned.author = scheduler().crew()->sources[live->source].name;
+    returned.activation = id;
+    returned.attempt = attempt;
+    returned.call = end.call;
+    returned.outcome = static_cast<OutcomeCode>(end.outcome);
+    returned.duration_ms = end.duration_ms;
+    returned.amounts = end.spent;
+    returned.estimated = end.estimated;
+    returned.word = std::move(end.request_id);
+    returned.reason = without_secrets(std::move(end.error));
+    if (!end.usage.is_null()) returned.cost = to_json(end.usage);
+    returned.parts = {without_secrets(std::move(end.answer))};
+    submit(std::move(returned));
+}
+
+std::string BoardEngine::without_secrets(std::string text) const {
+    if (!sources_.redact || !scheduler().crew()) return text;
+    return sources_.redact(*scheduler().crew(), std::move(text));
 }
 
 void BoardEngine::commit_writes(const Activation& live, std::vector<Write> writes) {
@@ -473,6 +630,16 @@ void BoardEngine::commit_writes(const Activation& live, std::vector<Write> write
     commit.activation = live.id;
     commit.attempt = live.attempt;
     commit.snapshot = live.snapshot;
+    for (Write& write : writes) {
+        std::string text = without_secrets(write.text);
+        write.why = without_secrets(std::move(write.why));
+        if (text == write.text) continue;
+        // A model or a service that says a key back must not bring it onto the board.
+        if (Result<Value> content = parse_json(text); content.ok()) {
+            write.content = std::move(*content);
+            write.seal();
+        }
+    }
     commit.writes = std::move(writes);
     submit(std::move(commit));
 }
@@ -582,6 +749,8 @@ void BoardEngine::fail(const Error& error) {
     failed_ = true;
     next_.reset();
     inbox_.clear();
+    asked_.clear();
+    to_permit_.clear();
     timers_->wake.cancel();
     attempts_.clear();  // destroying an attempt ends its process
     if (hooks_.on_failure) hooks_.on_failure(error);

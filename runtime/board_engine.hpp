@@ -15,7 +15,9 @@
 #include "board/log/head_mark.hpp"
 #include "board/log/write_log.hpp"
 #include "knowledge_sources/knowledge_source.hpp"
+#include "knowledge_sources/relevance.hpp"
 #include "runtime/data_directory.hpp"
+#include "runtime/source_registry.hpp"
 #include "runtime/sync_worker.hpp"
 #include "scheduler/fold.hpp"
 
@@ -25,13 +27,11 @@ class io_context;
 
 namespace stele {
 
-/// Starts attempts by kind. A new kind is one line where it is filled (runtime/source_registry.cpp).
-using SourceRegistry = std::map<SourceKind, std::unique_ptr<KnowledgeSource>>;
-std::unique_ptr<SourceRegistry> make_source_registry(boost::asio::io_context& loop);
-
 struct EngineHooks {
     /// Each record in order, once it is as durable as the board promises.
     std::function<void(const LoggedRecord&, const std::vector<EntryChange>&)> on_record;
+    /// A source says what it is doing right now; not in the log.
+    std::function<void(ActivationId, const std::string&)> on_progress;
     /// The run stopped and nothing of it is in flight any more.
     std::function<void()> on_stopped;
     /// The log failed. Nothing was acknowledged that is not stored; nothing goes on.
@@ -87,6 +87,14 @@ private:
         Acknowledge acknowledge;
     };
 
+    // A call that an attempt has asked for and that has no permit yet.
+    struct AskedCall {
+        ActivationId id;
+        std::uint32_t attempt = 0;
+        CallIntent intent;
+        std::function<void(CallPermit)> permitted;
+    };
+
     void submit_crew(RecordKind kind, const CrewSpec& crew, const std::string& inputs_json);
     void schedule_pump();
     void pump();
@@ -99,7 +107,15 @@ private:
     void tell_until(Position position);
     void start_waiting(Position durable);
     void start_attempt(ActivationId id);
-    void on_started(ActivationId id, std::uint32_t attempt, const ProcessIdentity& identity, bool& accepted);
+    void serve_calls();
+    bool serve_call(AskedCall& asked);
+    void answer_call(AskedCall& asked, CallPermit permit);
+    bool put_on_record(AskedCall& asked, Position answered_by, CallPermit& permit);
+    void on_returned(ActivationId id, std::uint32_t attempt, CallEnd end);
+    Status index_texts_for(const SourceSpec& source);
+    [[nodiscard]] std::string without_secrets(std::string text) const;
+    void on_started(ActivationId id, std::uint32_t attempt, const ProcessIdentity& identity, std::vector<EntryId> seen,
+                    bool& accepted);
     void on_finished(ActivationId id, std::uint32_t attempt, const std::string& seen_digest, Outcome outcome);
     void commit_writes(const Activation& live, std::vector<Write> writes);
     void end_orphans();
@@ -146,6 +162,12 @@ private:
     bool syncing_ = false;
     std::deque<Told> untold_;
     std::multimap<Position, ActivationId> to_start_;
+    std::deque<AskedCall> asked_;
+    bool serve_posted_ = false;
+    /// Permits that wait for their record to be on disk.
+    std::multimap<Position, std::function<void()>> to_permit_;
+    std::unique_ptr<RelevanceIndex> relevance_;
+    std::shared_ptr<const CrewSpec> relevance_for_;
     std::map<ActivationId, std::unique_ptr<Attempt>> attempts_;
     std::vector<std::unique_ptr<Attempt>> ending_;
     std::size_t running_attempts_ = 0;

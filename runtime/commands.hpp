@@ -37,6 +37,10 @@ struct CheckOptions {
     std::vector<std::string> inputs;
 };
 ExitCode command_check(const CheckOptions& options);
+/// Asks every model, MCP server and service of a crew whether it is there.
+ExitCode command_doctor(const CheckOptions& options);
+/// Prints what the first activations would send.
+ExitCode command_dry_run(const CheckOptions& options);
 
 struct LogOptions {
     CommonOptions common;

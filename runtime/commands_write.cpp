@@ -74,6 +74,9 @@ public:
         listener.on_record = [this](const LoggedRecord& logged, const std::vector<EntryChange>& changes) {
             if (progress_) progress_->on_record(logged, changes);
         };
+        listener.on_progress = [this](ActivationId id, const std::string& text) {
+            if (progress_) progress_->on_progress(id, text);
+        };
         listener.on_end = [this](ExitCode code, const std::string& message) { on_end(code, message); };
         Result<std::shared_ptr<RunSession>> session = owner_->start(request, std::move(listener));
         if (!session.ok()) return complain(session.error());

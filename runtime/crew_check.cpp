@@ -3,114 +3,15 @@
 #include <algorithm>
 
 #include "board/region_policy.hpp"
+#include "runtime/crew_sheet.hpp"
 
 namespace stele {
 namespace {
 
-constexpr std::size_t columns_max = 100;
-constexpr std::size_t label_columns = 14;
-
-std::size_t columns_of(std::string_view text) {
-    return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
-}
-
-// Lines of words, broken at columns_max and continued under their beginning.
-class Sheet {
-public:
-    void heading(std::string_view text) {
-        if (!out_.empty()) out_ += '\n';
-        wrap({}, text, 0);
-    }
-    void paragraph(std::string_view text) { wrap({}, text, 0); }
-    void line(std::string label, std::string_view text) {
-        label = "    " + label;
-        label.resize(std::max(label.size() + 1, 4 + label_columns), ' ');
-        wrap(label, text, 4 + label_columns);
-    }
-    std::string take() { return std::move(out_); }
-
-private:
-    void wrap(std::string_view label, std::string_view text, std::size_t indent) {
-        std::string current(label);
-        bool has_word = false;
-        std::size_t at = 0;
-        while (at < text.size()) {
-            const std::size_t begin = std::min(text.find_first_not_of(" \n\t", at), text.size());
-            const std::size_t end = std::min(text.find_first_of(" \n\t", begin), text.size());
-            at = end;
-            std::string_view word = text.substr(begin, end - begin);
-            while (!word.empty()) {
-                if (has_word && columns_of(current) + 1 + columns_of(word) > columns_max) {
-                    finish(current);
-                    current.assign(indent, ' ');
-                    has_word = false;
-                }
-                if (has_word) current += ' ';
-                // A word wider than the sheet is cut.
-                const std::string_view part = fitting(word, columns_max - columns_of(current));
-                current += part;
-                word.remove_prefix(part.size());
-                has_word = true;
-            }
-        }
-        finish(current);
-    }
-
-    static std::string_view fitting(std::string_view word, std::size_t columns) {
-        std::size_t seen = 0;
-        for (std::size_t i = 0; i < word.size(); ++i) {
-            if ((word[i] & 0xC0) != 0x80 && ++seen > columns) return word.substr(0, i);
-        }
-        return word;
-    }
-
-    // Help texts may hold anything; a terminal must not obey them.
-    void finish(const std::string& text) {
-        for (const char c : text) out_ += static_cast<unsigned char>(c) < 0x20 || c == 0x7F ? '?' : c;
-        while (out_.ends_with(' ')) out_.pop_back();
-        out_ += '\n';
-    }
-
-    std::string out_;
-};
-
-std::string joined(const std::vector<std::string>& parts, std::string_view between, std::string_view otherwise) {
-    if (parts.empty()) return std::string(otherwise);
-    std::string out;
-    for (const std::string& part : parts) {
-        if (!out.empty()) out += between;
-        out += part;
-    }
-    return out;
-}
-
-std::string counted(std::uint64_t number, std::string_view one, std::string_view many) {
-    return std::to_string(number) + " " + std::string(number == 1 ? one : many);
-}
-
-std::string duration(std::int64_t ms) {
-    struct Unit {
-        std::int64_t ms;
-        const char* name;
-    };
-    static constexpr Unit units[] = {{3'600'000, "h"}, {60'000, "m"}, {1'000, "s"}};
-    for (const Unit& unit : units) {
-        if (ms >= unit.ms && ms % unit.ms == 0) return std::to_string(ms / unit.ms) + unit.name;
-    }
-    return std::to_string(ms) + "ms";
-}
-
-std::string size(std::uint64_t bytes) {
-    struct Unit {
-        std::uint64_t bytes;
-        const char* name;
-    };
-    static constexpr Unit units[] = {{1U << 30, "GiB"}, {1U << 20, "MiB"}, {1U << 10, "KiB"}};
-    for (const Unit& unit : units) {
-        if (bytes >= unit.bytes && bytes % unit.bytes == 0) return std::to_string(bytes / unit.bytes) + unit.name;
-    }
-    return counted(bytes, "byte", "bytes");
-}
+using sheet::counted;
+using sheet::duration;
+using sheet::joined;
+using sheet::size;
 
 // --- preconditions in words ------------------------------------------------------------------
 
@@ -361,11 +262,25 @@ std::string wake_mode_text(const SourceSpec& source) {
     return {};
 }
 
+std::string part_text(const ViewPart& part, const std::vector<std::string>& variables) {
+    std::vector<std::string> bounds;
+    const bool is_ranked = part.top > 0 || part.relevant_to.has_value();
+    if (!is_ranked || part.last_declared) bounds.push_back("newest " + std::to_string(part.last));
+    if (part.top > 0) bounds.push_back(std::to_string(part.top) + " greatest by " + joined(part.top_by, ".", ""));
+    if (part.relevant_to.has_value()) {
+        const Operand& to = *part.relevant_to;
+        bounds.push_back(std::to_string(part.relevant) + " nearest to " +
+                         (to.reference.has_value() ? reference_text(*to.reference, variables) : to_json(to.literal)));
+    }
+    if (part.tokens > 0) bounds.push_back("at most " + counted(part.tokens, "token", "tokens"));
+    if (part.priority != 0) bounds.push_back("priority " + to_json(Value::number(part.priority)));
+    return part.region + where_text(part.where, variables) + " (" + joined(bounds, ", ", "") + ")";
+}
+
 std::string view_text(const SourceSpec& source) {
     std::vector<std::string> parts;
     for (const ViewPart& part : source.view) {
-        parts.push_back(part.region + where_text(part.where, source.when.variables) + " (newest " +
-                        std::to_string(part.last) + ")");
+        parts.push_back(part_text(part, source.when.variables));
     }
     if (!source.view_declared) {
         for (const std::string& region : source.may.read) {
@@ -394,6 +309,7 @@ std::string limits_text(const SourceSpec& source) {
         parts.push_back(counted(limits.conflicts, "conflict", "conflicts"));
         parts.push_back("backoff " + duration(limits.backoff_ms));
         parts.push_back("output " + size(limits.output_bytes));
+        for (std::string& cap : sheet::caps(limits.calls)) parts.push_back(std::move(cap));
         if (limits.memory_bytes > 0) parts.push_back("memory " + size(limits.memory_bytes));
     }
     if (limits.concurrency > 0) parts.push_back(std::to_string(limits.concurrency) + " at a time");
@@ -427,14 +343,15 @@ std::string rule_text(const SourceSpec& source) {
     return joined(parts, "; ", "nothing");
 }
 
-void describe_source(Sheet& sheet, const SourceSpec& source) {
+void describe_source(Sheet& sheet, const CrewSpec& crew, const SourceSpec& source) {
     sheet.heading("Source " + source.name + " (" + to_text(source.kind) + ")");
     if (!source.help.empty()) sheet.line("help", source.help);
     if (source.kind == SourceKind::process) sheet.line("runs", joined(source.command, " ", ""));
-    if (source.kind == SourceKind::rule) sheet.line("does", rule_text(source));
+    describe_calls(sheet, crew, source);
+    if (!source.then.empty()) sheet.line("does", rule_text(source));
     sheet.line("wakes", wake_mode_text(source));
     for (const Term& term : source.when.terms) sheet.line("", "- " + term_text(term, source.when.variables));
-    if (source.kind != SourceKind::rule) sheet.line("sees", view_text(source));
+    if (source.kind != SourceKind::rule && source.kind != SourceKind::mcp) sheet.line("sees", view_text(source));
     sheet.line("writes", writes_text(source));
     sheet.line("stale", stale_text(source.on_stale));
     if (source.priority_field.has_value()) {
@@ -460,6 +377,7 @@ void describe_stop(Sheet& sheet, const CrewSpec& crew) {
     }
     sheet.line("quiescence", "when nothing is queued, running or due");
     if (stop.activations > 0) sheet.line("budget", "after " + counted(stop.activations, "activation", "activations"));
+    describe_budget(sheet, crew);
     if (stop.wall_ms > 0) sheet.line("deadline", "after " + duration(stop.wall_ms));
     if (stop.cycle.enabled) {
         sheet.line("cycle", std::string(stop.cycle.on_cycle == OnCycle::stop ? "when" : "pauses when") +
@@ -502,7 +420,8 @@ std::string describe_consistency(const CrewSpec& crew) {
     for (const RegionSpec& region : crew.regions) {
         if (is_declared(region)) describe_region(sheet, crew, region);
     }
-    for (const SourceSpec& source : crew.sources) describe_source(sheet, source);
+    describe_outside(sheet, crew);
+    for (const SourceSpec& source : crew.sources) describe_source(sheet, crew, source);
     describe_stop(sheet, crew);
     return sheet.take();
 }

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "board/result.hpp"
 #include "runtime/crew_yaml.hpp"
 #include "scheduler/crew_spec.hpp"
 
@@ -44,6 +45,39 @@ struct CrewDraft {
     /// One per source; they join crew.regions last, since pointers into it are held until then.
     std::vector<RegionSpec> scratch_regions;
 
+    /// `files:`, by path as sources name it.
+    struct FileFact {
+        std::string content;
+        SourcePlace place;
+        bool is_used = false;
+    };
+    std::map<std::string, FileFact, std::less<>> files;
+    /// The crew has `files:`, so it carries every file that it names and none is read.
+    bool files_declared = false;
+    bool files_known = true;
+    /// Reads a file that the crew does not carry; null: there is nothing but the text.
+    std::function<Result<std::string>(const std::string& path)> read_file;
+
+    /// `prices:`, by a name under `models:` or by provider/model.
+    struct PriceFact {
+        Price price;
+        SourcePlace place;
+        bool is_used = false;
+    };
+    std::map<std::string, PriceFact, std::less<>> prices;
+    bool models_known = true;
+    bool servers_known = true;
+    bool tools_known = true;
+
+    /// A cap on money, which holds only where every model that it covers has a price.
+    struct MoneyCap {
+        std::string what;  // "money of limits of stop"
+        SourcePlace place;
+        std::optional<std::uint32_t> model;   // index into crew.models
+        std::optional<std::uint32_t> source;  // index into crew.sources; neither: the whole crew
+    };
+    std::vector<MoneyCap> money_caps;
+
     [[nodiscard]] const RegionSpec* region(std::string_view name) const;
     [[nodiscard]] bool policy_known(const RegionSpec& region) const;
     [[nodiscard]] SourcePlace place_of(const RegionSpec& region) const;
@@ -68,6 +102,8 @@ using ReadScalar = std::function<std::optional<Value>(const YamlNode& scalar)>;
 std::optional<Value> value_from(const YamlNode& node, const ReadScalar& read_scalar);
 /// Any node as a value, inputs filled in. Nothing when a part of it has no value (reported).
 std::optional<Value> substituted_value(CrewDraft& draft, const YamlNode& node);
+/// True where `${env.` stands in the text and is not doubled to `$${env.`.
+bool names_environment(std::string_view text);
 /// Any node as a value, braces left alone. A number out of range stays text.
 Value plain_value(const YamlNode& node);
 
@@ -75,6 +111,9 @@ Value plain_value(const YamlNode& node);
 
 void read_regions(CrewDraft& draft, const YamlNode* node);
 void read_seed(CrewDraft& draft, const YamlNode* node);
+/// The fields of a map from field to type. `owner` is who has them ("region \"x\""), `what` the map.
+std::vector<FieldSpec> read_short_form(CrewDraft& draft, const YamlNode& node, std::string_view owner,
+                                       const std::string& what);
 
 // --- crew_types.cpp --------------------------------------------------------------------------
 
@@ -106,6 +145,8 @@ struct BoundVariable {
     std::string name;
     const RegionSpec* region = nullptr;
     SourcePlace place;
+    /// No entry but what a tool has answered: it has the fields of `mcp_result_name`.
+    bool is_tool_result = false;
 };
 
 /// The variables that a place in the crew may use.
@@ -163,10 +204,92 @@ const RegionSpec* resolve_readable(CrewDraft& draft, Reader& reader, std::string
 /// Reads `when:` or `goal:`; fills `scope` with its variables.
 Condition read_condition(CrewDraft& draft, Reader& reader, const YamlNode& node, Scope& scope);
 
+// --- crew_fields.cpp -------------------------------------------------------------------------
+
+/// Reports each `${env.X}` of the document that stands where it would not be filled in.
+void check_environment_places(CrewDraft& draft, const YamlNode& root);
+
+// Each of these fills in inputs, and reports what is wrong under the name `what`.
+
+/// Text in which `${env.X}` may stand, and stays. No control characters.
+std::optional<std::string> read_filled_at_call(CrewDraft& draft, const YamlNode& node, std::string_view what);
+/// The same, for an address that begins with http:// or https://, or with `${env.X}`.
+std::optional<std::string> read_url(CrewDraft& draft, const YamlNode& node, std::string_view what);
+std::vector<std::pair<std::string, std::string>> read_headers(CrewDraft& draft, const YamlNode& node,
+                                                              std::string_view what);
+/// Text with inputs filled in.
+std::optional<std::string> read_filled_text(CrewDraft& draft, const YamlNode& node, std::string_view what);
+/// An argument of a program: text without a NUL byte.
+std::optional<std::string> read_argument(CrewDraft& draft, const YamlNode& node, std::string_view what);
+std::vector<std::string> read_command(CrewDraft& draft, const YamlNode& node, const std::string& what);
+/// `fills_environment`: values may hold `${env.X}`.
+std::vector<std::pair<std::string, std::string>> read_environment(CrewDraft& draft, const YamlNode& node,
+                                                                  const std::string& what, bool fills_environment);
+std::vector<std::string> read_passed_environment(CrewDraft& draft, const YamlNode& node, const std::string& what,
+                                                 const std::vector<std::pair<std::string, std::string>>& set);
+/// The name of an environment variable.
+std::optional<std::string> read_variable_name(CrewDraft& draft, const YamlNode& node, std::string_view what);
+/// A name given to something outside: letters, digits, `_`, `-` and `.`, at most `limits::name_bytes_max` bytes.
+void check_outside_name(CrewDraft& draft, std::string_view name, SourcePlace place, std::string_view what);
+std::optional<bool> read_flag(CrewDraft& draft, const YamlNode& node, std::string_view what);
+/// An amount of the currency, at least `min`, in millionths of it.
+std::optional<std::int64_t> read_money(CrewDraft& draft, const YamlNode& node, std::string_view what, std::int64_t min);
+/// `tokens`, `money` and `calls`; the place of `money` when it is a cap.
+std::optional<SourcePlace> read_call_caps(CrewDraft& draft, MapReader& map, CallCaps& caps);
+
+// --- crew_files.cpp --------------------------------------------------------------------------
+
+void read_files(CrewDraft& draft, const YamlNode* node);
+/// What a file of the crew holds; nothing when it cannot be had (reported).
+std::optional<std::string> file_content(CrewDraft& draft, const std::string& path, SourcePlace place);
+void warn_about_files(CrewDraft& draft);
+/// The document with the files that were read as its section `files:`, so that it loads to the same
+/// crew wherever it is read; nothing when its form has no place for it (reported).
+std::optional<std::string> text_with_files(CrewDraft& draft, const YamlNode& root, std::string_view text);
+
+// --- crew_models.cpp -------------------------------------------------------------------------
+
+void read_models(CrewDraft& draft, const YamlNode* models, const YamlNode* prices);
+/// The index of a model named under `models:`, or by provider/model. Reports a name that is neither.
+std::optional<std::uint32_t> resolve_model(CrewDraft& draft, const std::string& name, SourcePlace place);
+void check_money_caps(CrewDraft& draft);
+void warn_about_models(CrewDraft& draft);
+
+// --- crew_tools.cpp --------------------------------------------------------------------------
+
+void read_servers(CrewDraft& draft, const YamlNode* node);
+void read_tools(CrewDraft& draft, const YamlNode* node);
+void read_callbacks(CrewDraft& draft, const YamlNode* node);
+/// `server/tool`. Reports a server that the crew does not have.
+std::optional<ToolRef> resolve_server_tool(CrewDraft& draft, std::string_view text, SourcePlace place,
+                                           const std::string& what);
+/// One of the crew's tools, or `mcp:server/tool`.
+std::optional<ToolRef> resolve_tool(CrewDraft& draft, const std::string& text, SourcePlace place,
+                                    const std::string& what);
+void warn_about_tools(CrewDraft& draft);
+
+// --- crew_views.cpp, crew_calling.cpp --------------------------------------------------------
+
+/// A source while it is being read: what is known of it once its `when` and `may` are.
+struct SourceParts {
+    CrewDraft& draft;
+    MapReader& map;
+    SourceSpec& spec;
+    Reader& reader;
+    const Scope& scope;
+    SourcePlace place;
+};
+
+void read_view(SourceParts& source, const YamlNode& node, bool kind_known);
+void read_llm(SourceParts& source);
+void read_http(SourceParts& source);
+void read_mcp(SourceParts& source);
+
 // --- crew_sources.cpp, crew_rules.cpp, crew_stop.cpp ------------------------------------------
 
 void read_sources(CrewDraft& draft, const YamlNode* node);
 std::vector<RuleWrite> read_rule(CrewDraft& draft, Reader& reader, const Scope& scope, const YamlNode& node);
+TemplateNode read_template(CrewDraft& draft, const Scope& scope, const YamlNode& node);
 void read_stop(CrewDraft& draft, const YamlNode* node);
 
 // --- crew_warnings.cpp -----------------------------------------------------------------------

@@ -8,6 +8,7 @@ namespace stele {
 namespace {
 
 constexpr std::string_view opening = "${inputs.";
+constexpr std::string_view environment_escape = "$${env.";
 // An input may be long and be used often.
 constexpr std::size_t substituted_bytes_max = 8 * limits::crew_text_bytes_max;
 
@@ -179,6 +180,13 @@ std::optional<std::string> substituted_text(CrewDraft& draft, std::string_view t
     bool is_complete = true;
     while (true) {
         const std::size_t at = text.find(opening);
+        const std::size_t escape = text.find(environment_escape);
+        if (escape < at) {
+            out += text.substr(0, escape);
+            out += environment_escape.substr(1);
+            text.remove_prefix(escape + environment_escape.size());
+            continue;
+        }
         const std::size_t end = at == std::string_view::npos ? at : text.find('}', at);
         if (end == std::string_view::npos) break;
         if (at > 0 && text[at - 1] == '$') {
@@ -206,7 +214,7 @@ std::optional<std::string> substituted_text(CrewDraft& draft, std::string_view t
 
 std::optional<Value> substituted_scalar(CrewDraft& draft, const YamlNode& scalar) {
     const std::string_view text = scalar.text;
-    if (text.find(opening) == std::string_view::npos) {
+    if (text.find(opening) == std::string_view::npos && text.find(environment_escape) == std::string_view::npos) {
         std::optional<Value> value = scalar_value(scalar);
         if (!value.has_value()) {
             draft.problems.error(scalar.place,
@@ -225,6 +233,14 @@ std::optional<Value> substituted_scalar(CrewDraft& draft, const YamlNode& scalar
     std::optional<std::string> filled = substituted_text(draft, text, scalar.place);
     if (!filled.has_value()) return std::nullopt;
     return Value(std::move(*filled));
+}
+
+bool names_environment(std::string_view text) {
+    const std::string_view name = environment_escape.substr(1);
+    for (std::size_t at = text.find(name); at != std::string_view::npos; at = text.find(name, at + 1)) {
+        if (at == 0 || text[at - 1] != '$') return true;
+    }
+    return false;
 }
 
 std::optional<Value> value_from(const YamlNode& node, const ReadScalar& read_scalar) {

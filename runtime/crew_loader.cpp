@@ -64,6 +64,13 @@ void read_document(CrewDraft& draft, const YamlNode& root, const std::vector<Cre
     if (!document.is_map()) return;
     read_head(draft, document);
     read_inputs(draft, document.optional("inputs"), inputs);
+    check_environment_places(draft, root);
+    read_files(draft, document.optional("files"));
+    const YamlNode* models = document.optional("models");
+    read_models(draft, models, document.optional("prices"));
+    read_servers(draft, document.optional("mcpServers"));
+    read_tools(draft, document.optional("tools"));
+    read_callbacks(draft, document.optional("callbacks"));
     const YamlNode* regions = document.required("regions");
     const YamlNode* sources = document.required("sources");
     collect_source_names(draft, sources);
@@ -73,8 +80,15 @@ void read_document(CrewDraft& draft, const YamlNode& root, const std::vector<Cre
     read_running(draft, document);
     read_stop(draft, document.optional("stop"));
     document.finish();
+    check_money_caps(draft);
     if (draft.problems.error_count() == 0) warn_about(draft);
     for (RegionSpec& scratch : draft.scratch_regions) draft.crew.regions.push_back(std::move(scratch));
+}
+
+constexpr const char* crew_file = "the crew file";
+
+std::string too_large(const std::string& what) {
+    return what + " is larger than " + std::to_string(limits::crew_text_bytes_max) + " bytes";
 }
 
 LoadedCrew only_problem(std::string_view file, std::string message) {
@@ -83,8 +97,40 @@ LoadedCrew only_problem(std::string_view file, std::string message) {
     return loaded;
 }
 
-std::string too_large() {
-    return "the crew file is larger than " + std::to_string(limits::crew_text_bytes_max) + " bytes";
+Result<std::string> bytes_of(const std::filesystem::path& path, const std::string& what) {
+    std::error_code failure;
+    if (std::filesystem::is_directory(path, failure)) {
+        return Error{ErrorCode::invalid_argument,
+                     what == crew_file ? "this is a directory; name the crew file in it" : what + " is a directory"};
+    }
+    errno = 0;
+    std::ifstream file(path, std::ios::binary);
+    if (!file) return Error{ErrorCode::not_found, what + " cannot be read: " + std::strerror(errno)};
+    std::string text(limits::crew_text_bytes_max + 1, '\0');
+    file.read(text.data(), static_cast<std::streamsize>(text.size()));
+    if (file.bad()) return Error{ErrorCode::io, what + " cannot be read: " + std::strerror(errno)};
+    text.resize(static_cast<std::size_t>(file.gcount()));
+    if (text.size() > limits::crew_text_bytes_max) return Error{ErrorCode::invalid_argument, too_large(what)};
+    return text;
+}
+
+LoadedCrew load(std::string_view text, std::string_view file_name, std::string_view base_directory,
+                const std::vector<CrewInput>& inputs, decltype(CrewDraft::read_file) read_file) {
+    if (text.size() > limits::crew_text_bytes_max) return only_problem(file_name, too_large(crew_file));
+    CrewProblems problems(file_name);
+    CrewDraft draft(problems);
+    draft.read_file = std::move(read_file);
+    if (const std::optional<YamlNode> root = parse_yaml(text, problems)) {
+        read_document(draft, *root, inputs);
+        if (problems.error_count() == 0) draft.crew.text = text_with_files(draft, *root, text).value_or("");
+    }
+    LoadedCrew loaded;
+    if (problems.error_count() == 0) {
+        draft.crew.base_directory = base_directory;
+        loaded.crew = std::make_shared<const CrewSpec>(std::move(draft.crew));
+    }
+    loaded.problems = problems.take();
+    return loaded;
 }
 
 }  // namespace
@@ -99,36 +145,17 @@ std::string to_text(const CrewProblem& problem) {
 
 LoadedCrew load_crew(std::string_view text, std::string_view file_name, std::string_view base_directory,
                      const std::vector<CrewInput>& inputs) {
-    if (text.size() > limits::crew_text_bytes_max) return only_problem(file_name, too_large());
-    CrewProblems problems(file_name);
-    CrewDraft draft(problems);
-    if (const std::optional<YamlNode> root = parse_yaml(text, problems)) read_document(draft, *root, inputs);
-    LoadedCrew loaded;
-    if (problems.error_count() == 0) {
-        draft.crew.text = text;
-        draft.crew.base_directory = base_directory;
-        loaded.crew = std::make_shared<const CrewSpec>(std::move(draft.crew));
-    }
-    loaded.problems = problems.take();
-    return loaded;
+    return load(text, file_name, base_directory, inputs, nullptr);
 }
 
 LoadedCrew load_crew_file(const std::string& path, const std::vector<CrewInput>& inputs) {
+    const Result<std::string> text = bytes_of(path, crew_file);
+    if (!text.ok()) return only_problem(path, text.error().message);
     std::error_code failure;
-    if (std::filesystem::is_directory(path, failure)) {
-        return only_problem(path, "this is a directory; name the crew file in it");
-    }
-    errno = 0;
-    std::ifstream file(path, std::ios::binary);
-    if (!file) return only_problem(path, std::string("the crew file cannot be read: ") + std::strerror(errno));
-    std::string text(limits::crew_text_bytes_max + 1, '\0');
-    file.read(text.data(), static_cast<std::streamsize>(text.size()));
-    if (file.bad()) return only_problem(path, std::string("the crew file cannot be read: ") + std::strerror(errno));
-    text.resize(static_cast<std::size_t>(file.gcount()));
-    if (text.size() > limits::crew_text_bytes_max) return only_problem(path, too_large());
     const std::filesystem::path absolute = std::filesystem::absolute(path, failure);
     if (failure) return only_problem(path, "the crew file's directory is unknown: " + failure.message());
-    return load_crew(text, path, absolute.parent_path().string(), inputs);
+    const std::filesystem::path directory = absolute.parent_path();
+    const auto read_file = [&](const std::string& name) { return bytes_of(directory / name, "the file " + name); };
+    return load(*text, path, directory.string(), inputs, read_file);
 }
-
 }  // namespace stele

@@ -50,6 +50,18 @@ std::optional<std::string_view> name_in(std::string_view text) {
     return name;
 }
 
+const std::vector<std::string>& result_fields() {
+    static const std::vector<std::string> fields = {"text", "data", "is_error"};
+    return fields;
+}
+
+// Below `data` there may be anything; text and is_error have nothing below them.
+bool is_result_path(const FieldPath& path) {
+    if (path.attribute != Attribute::content) return false;
+    if (path.path.empty() || path.path[0] == "data") return true;
+    return path.path.size() == 1 && (path.path[0] == "text" || path.path[0] == "is_error");
+}
+
 void report_malformed(CrewDraft& draft, const YamlNode& node) {
     draft.problems.error(node.place, in_quotes(node.text) +
                                          " is no variable such as \"$q\", \"$q.field\" or \"$q.@id\"; " +
@@ -105,7 +117,13 @@ std::optional<VariableRef> read_reference(CrewDraft& draft, const Scope& scope, 
     }
     const std::optional<std::uint32_t> variable = find_variable(draft, scope, *name, node.place);
     if (!variable.has_value()) return std::nullopt;
-    const RegionSpec* region = scope.variables[*variable].region;
+    const BoundVariable& bound = scope.variables[*variable];
+    if (bound.is_tool_result && !is_result_path(path)) {
+        draft.problems.error(node.place, in_quotes(text) + ": the result of a tool has " + any_of(result_fields()) +
+                                             ", and no attributes");
+        return std::nullopt;
+    }
+    const RegionSpec* region = bound.region;
     if (region != nullptr && !path.path.empty() && !type_of_field(*region, path.path).has_value()) {
         draft.problems.error(node.place, in_quotes(text) + ": " + no_such_field(*region, path.path));
         return std::nullopt;
@@ -124,7 +142,13 @@ std::optional<std::uint32_t> read_variable(CrewDraft& draft, const Scope& scope,
         draft.problems.error(node.place, unexpected(what, "a variable such as \"$q\"", node));
         return std::nullopt;
     }
-    return find_variable(draft, scope, *name, node.place);
+    const std::optional<std::uint32_t> variable = find_variable(draft, scope, *name, node.place);
+    if (variable.has_value() && scope.variables[*variable].is_tool_result) {
+        draft.problems.error(node.place, std::string(what) + ": " + in_quotes(node.text) +
+                                             " is what the tool answered, and no entry of the board");
+        return std::nullopt;
+    }
+    return variable;
 }
 
 TypeFact type_of_reference(const Scope& scope, const VariableRef& reference) {
@@ -133,6 +157,13 @@ TypeFact type_of_reference(const Scope& scope, const VariableRef& reference) {
     if (reference.attribute != Attribute::content || reference.path.empty()) {
         return type_of_attribute(reference.attribute);
     }
+    if (variable.is_tool_result) {
+        TypeFact fact;
+        fact.may_be_absent = true;
+        if (reference.path.size() == 1 && reference.path[0] == "text") fact.type = FieldType::string;
+        if (reference.path.size() == 1 && reference.path[0] == "is_error") fact.type = FieldType::boolean;
+        return fact;
+    }
     if (variable.region == nullptr) return {};
     return type_of_field(*variable.region, reference.path).value_or(TypeFact{});
 }
@@ -140,8 +171,8 @@ TypeFact type_of_reference(const Scope& scope, const VariableRef& reference) {
 std::optional<Value> read_literal(CrewDraft& draft, const YamlNode& scalar) {
     if (!scalar.text.starts_with("$$")) return substituted_scalar(draft, scalar);
     const std::string_view text = scalar.text;
-    // `$${inputs.x}` is an escape of its own, and leaves one dollar as well.
-    if (text.starts_with("$${inputs.")) return substituted_scalar(draft, scalar);
+    // `$${inputs.x}` and `$${env.X}` are escapes of their own, and leave one dollar as well.
+    if (text.starts_with("$${inputs.") || text.starts_with("$${env.")) return substituted_scalar(draft, scalar);
     std::optional<std::string> rest = substituted_text(draft, text.substr(2), scalar.place);
     if (!rest.has_value()) return std::nullopt;
     return Value("$" + *rest);

@@ -45,46 +45,13 @@ std::optional<std::string> type_word(const YamlNode& node) {
     return std::nullopt;
 }
 
-void check_field_name(RegionReader& region, const YamlMember& member) {
+void check_field_name(CrewDraft& draft, const YamlMember& member) {
     const std::string& name = member.key;
     const bool is_path = name.find('.') != std::string::npos || name.starts_with('@') || name.starts_with('$');
     if (!name.empty() && !is_path && name.size() <= limits::name_bytes_max) return;
-    region.draft.problems.error(member.place, in_quotes(name) + " cannot be the name of a field: it has 1 to " +
-                                                  std::to_string(limits::name_bytes_max) +
-                                                  " bytes, no \".\", and does not begin with \"@\" or \"$\"");
-}
-
-void read_short_form(RegionReader& region, const YamlNode& node) {
-    CrewProblems& problems = region.draft.problems;
-    if (!node.is_map()) {
-        problems.error(node.place, unexpected(region.map.part("entry"), "a map from field to type", node));
-        return;
-    }
-    std::vector<FieldSpec> fields;
-    for (const YamlMember& member : node.members) {
-        check_field_name(region, member);
-        const std::optional<std::string> word = type_word(member.value);
-        const std::string what = "field " + in_quotes(member.key) + " of " + region.map.what();
-        // A field whose type is wrong takes any value, so that its uses are no mistakes too.
-        FieldSpec field = field_of(member.key, FieldType::any);
-        if (!word.has_value()) {
-            problems.error(member.value.place,
-                           unexpected(what, "a type such as string, number?, [string] or low | high", member.value));
-        } else {
-            Result<FieldSpec> parsed = EntrySchema::parse_field(member.key, *word);
-            if (parsed.ok()) {
-                field = std::move(*parsed);
-            } else {
-                problems.error(member.value.place, parsed.error().message);
-            }
-        }
-        fields.push_back(std::move(field));
-    }
-    if (node.members.empty()) {
-        problems.error(node.place, region.map.part("entry") + " names no field; leave it out to allow any object");
-        return;
-    }
-    region.spec.schema = EntrySchema::from_fields(std::move(fields));
+    draft.problems.error(member.place, in_quotes(name) + " cannot be the name of a field: it has 1 to " +
+                                           std::to_string(limits::name_bytes_max) +
+                                           " bytes, no \".\", and does not begin with \"@\" or \"$\"");
 }
 
 void read_json_schema(RegionReader& region, const YamlNode& node) {
@@ -114,7 +81,15 @@ void read_schema(RegionReader& region) {
                                     region.map.what() + " has both \"entry\" and \"schema\"; keep one of them");
         return;
     }
-    if (entry != nullptr) read_short_form(region, entry->value);
+    if (entry != nullptr) {
+        std::vector<FieldSpec> fields =
+            read_short_form(region.draft, entry->value, region.map.what(), region.map.part("entry"));
+        if (!fields.empty()) region.spec.schema = EntrySchema::from_fields(std::move(fields));
+        if (entry->value.is_map() && entry->value.members.empty()) {
+            region.draft.problems.error(entry->value.place,
+                                        region.map.part("entry") + " names no field; leave it out to allow any object");
+        }
+    }
     if (schema != nullptr) read_json_schema(region, schema->value);
 }
 
@@ -372,6 +347,36 @@ const RegionSpec* CrewDraft::resolve_region(std::string_view name, SourcePlace p
     for (const RegionSpec& known : crew.regions) names.push_back(known.name);
     problems.error(place, "there is no region " + in_quotes(name) + nearest_hint(name, names));
     return nullptr;
+}
+
+std::vector<FieldSpec> read_short_form(CrewDraft& draft, const YamlNode& node, std::string_view owner,
+                                       const std::string& what) {
+    std::vector<FieldSpec> fields;
+    if (!node.is_map()) {
+        draft.problems.error(node.place, unexpected(what, "a map from field to type", node));
+        return fields;
+    }
+    for (const YamlMember& member : node.members) {
+        check_field_name(draft, member);
+        const std::optional<std::string> word = type_word(member.value);
+        const std::string field_name = "field " + in_quotes(member.key) + " of " + std::string(owner);
+        // A field whose type is wrong takes any value, so that its uses are no mistakes too.
+        FieldSpec field = field_of(member.key, FieldType::any);
+        if (!word.has_value()) {
+            draft.problems.error(
+                member.value.place,
+                unexpected(field_name, "a type such as string, number?, [string] or low | high", member.value));
+        } else {
+            Result<FieldSpec> parsed = EntrySchema::parse_field(member.key, *word);
+            if (parsed.ok()) {
+                field = std::move(*parsed);
+            } else {
+                draft.problems.error(member.value.place, parsed.error().message);
+            }
+        }
+        fields.push_back(std::move(field));
+    }
+    return fields;
 }
 
 RegionSpec scratch_region(std::string_view source) {

@@ -40,7 +40,6 @@ private:
     void read_entry(RuleWrite& write, const RegionSpec* region, MapReader& map);
     void read_cites(RuleWrite& write, MapReader& map);
     void read_by(RuleWrite& write, MapReader& map);
-    TemplateNode read_template(const YamlNode& node);
     void check_against(const RegionSpec& region, const YamlNode& node, const TemplateNode& entry);
     void check_field(const RegionSpec& region, const FieldSpec& field, const YamlMember& member,
                      const TemplateNode& value);
@@ -148,7 +147,7 @@ void RuleReader::check_operation(const RuleWrite& write, const RegionSpec& regio
 void RuleReader::read_entry(RuleWrite& write, const RegionSpec* region, MapReader& map) {
     const YamlNode* node = map.required("entry");
     if (node == nullptr) return;
-    write.entry = read_template(*node);
+    write.entry = read_template(draft_, scope_, *node);
     const TemplateNode& entry = write.entry;
     const bool is_object = entry.kind == TemplateNode::Kind::object ||
                            (entry.kind == TemplateNode::Kind::reference &&
@@ -190,37 +189,6 @@ void RuleReader::read_by(RuleWrite& write, MapReader& map) {
         return;
     }
     write.by = value->as_int();
-}
-
-TemplateNode RuleReader::read_template(const YamlNode& node) {
-    TemplateNode result;
-    switch (node.kind) {
-        case YamlNode::Kind::null:
-            break;
-        case YamlNode::Kind::scalar:
-            if (is_reference(node)) {
-                std::optional<VariableRef> reference = read_reference(draft_, scope_, node);
-                result.kind = TemplateNode::Kind::reference;
-                result.reference = reference.value_or(VariableRef{unknown_variable, Attribute::content, {}});
-            } else if (std::optional<Value> literal = read_literal(draft_, node)) {
-                result.literal = std::move(*literal);
-            } else {
-                result.kind = TemplateNode::Kind::reference;
-                result.reference.variable = unknown_variable;
-            }
-            break;
-        case YamlNode::Kind::list:
-            result.kind = TemplateNode::Kind::array;
-            for (const YamlNode& item : node.items) result.elements.push_back(read_template(item));
-            break;
-        case YamlNode::Kind::map:
-            result.kind = TemplateNode::Kind::object;
-            for (const YamlMember& member : node.members) {
-                result.members.emplace_back(member.key, read_template(member.value));
-            }
-            break;
-    }
-    return result;
 }
 
 // The value of a template without references; nothing when it has one.
@@ -325,6 +293,37 @@ void RuleReader::check_field(const RegionSpec& region, const FieldSpec& field, c
 }
 
 }  // namespace
+
+TemplateNode read_template(CrewDraft& draft, const Scope& scope, const YamlNode& node) {
+    TemplateNode result;
+    switch (node.kind) {
+        case YamlNode::Kind::null:
+            break;
+        case YamlNode::Kind::scalar:
+            if (is_reference(node)) {
+                std::optional<VariableRef> reference = read_reference(draft, scope, node);
+                result.kind = TemplateNode::Kind::reference;
+                result.reference = reference.value_or(VariableRef{unknown_variable, Attribute::content, {}});
+            } else if (std::optional<Value> literal = read_literal(draft, node)) {
+                result.literal = std::move(*literal);
+            } else {
+                result.kind = TemplateNode::Kind::reference;
+                result.reference.variable = unknown_variable;
+            }
+            break;
+        case YamlNode::Kind::list:
+            result.kind = TemplateNode::Kind::array;
+            for (const YamlNode& item : node.items) result.elements.push_back(read_template(draft, scope, item));
+            break;
+        case YamlNode::Kind::map:
+            result.kind = TemplateNode::Kind::object;
+            for (const YamlMember& member : node.members) {
+                result.members.emplace_back(member.key, read_template(draft, scope, member.value));
+            }
+            break;
+    }
+    return result;
+}
 
 std::vector<RuleWrite> read_rule(CrewDraft& draft, Reader& reader, const Scope& scope, const YamlNode& node) {
     std::vector<RuleWrite> writes;

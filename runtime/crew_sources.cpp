@@ -43,17 +43,15 @@ private:
     std::vector<WriteOp> read_ops(const RegionSpec& region, const YamlNode& node);
     void read_op(const RegionSpec& region, const YamlNode& node, std::vector<WriteOp>& ops);
     void read_wake();
-    void read_view();
-    void read_view_part(const YamlNode& node);
     void read_limits();
     void read_priority();
     void read_habits();
+    void read_kind_keys();
+    void refuse_key(const YamlMember& member, const std::vector<SourceKind>& kinds);
     void read_process();
-    void read_command(const YamlNode& node);
-    void read_environment(const YamlNode& node);
-    void read_passed_environment(const YamlNode& node);
-    void refuse_keys(std::initializer_list<std::string_view> keys, std::string_view why);
-    std::optional<std::string> read_argument(const YamlNode& node, std::string_view what);
+    void warn_about_silence();
+    [[nodiscard]] YamlNode declared() const;
+    void check_limit(const YamlNode& node, std::string_view key, bool fits, std::string_view why);
 
     CrewDraft& draft_;
     CrewProblems& problems_;
@@ -79,27 +77,31 @@ SourceSpec SourceReader::read() {
         scope_.is_incomplete = true;
     }
     read_wake();
-    read_view();
+    const bool has_view = !kind_known_ || (spec_.kind != SourceKind::rule && spec_.kind != SourceKind::mcp);
+    if (const YamlNode* view = has_view ? map_.optional("view") : nullptr) {
+        SourceParts parts{draft_, map_, spec_, reader_, scope_, member_.place};
+        read_view(parts, *view, kind_known_);
+    }
     read_limits();
     read_priority();
     read_habits();
-    read_process();
-    if (kind_known_ && spec_.kind == SourceKind::process) {
-        refuse_keys({"then"}, "is a process, whose output is what it writes");
-    } else if (const YamlNode* then = kind_known_ ? map_.required("then") : map_.optional("then")) {
-        spec_.then = read_rule(draft_, reader_, scope_, *then);
-    }
+    read_kind_keys();
+    warn_about_silence();
     map_.finish();
-    spec_.configuration_hash = hash_of(member_.value);
+    spec_.configuration_hash = hash_of(declared());
     return std::move(spec_);
 }
 
 void SourceReader::read_kind() {
     const YamlNode* kind = map_.required("kind");
     if (kind == nullptr) return;
-    const std::optional<std::size_t> index = read_word(*kind, map_.part("kind"), {"process", "rule"}, problems_);
+    const std::optional<std::size_t> index =
+        read_word(*kind, map_.part("kind"), {"process", "rule", "llm", "http", "mcp"}, problems_);
     kind_known_ = index.has_value();
-    if (index.has_value()) spec_.kind = *index == 0 ? SourceKind::process : SourceKind::rule;
+    constexpr SourceKind kinds[] = {SourceKind::process, SourceKind::rule, SourceKind::llm, SourceKind::http,
+                                    SourceKind::mcp};
+    if (index.has_value()) spec_.kind = kinds[*index];
+    if (spec_.kind == SourceKind::llm) spec_.limits.timeout_ms = limits::llm_source_timeout_default_ms;
 }
 
 void SourceReader::read_grants() {
@@ -208,51 +210,6 @@ void SourceReader::read_wake() {
     map.finish();
 }
 
-void SourceReader::read_view() {
-    if (kind_known_ && spec_.kind == SourceKind::rule) return;
-    const YamlNode* view = map_.optional("view");
-    if (view == nullptr) return;
-    const std::vector<YamlNode>* items = read_list(*view, map_.part("view"), problems_);
-    spec_.view_declared = true;
-    if (items == nullptr) return;
-    for (const YamlNode& item : *items) read_view_part(item);
-}
-
-void SourceReader::read_view_part(const YamlNode& node) {
-    ViewPart part;
-    const auto take_region = [&](const YamlNode& name_node) -> const RegionSpec* {
-        const std::optional<std::string> name = read_text(name_node, map_.part("view"), problems_);
-        if (!name.has_value()) return nullptr;
-        const auto is_same = [&](const ViewPart& known) { return known.region == *name; };
-        if (std::any_of(spec_.view.begin(), spec_.view.end(), is_same)) {
-            problems_.error(name_node.place, map_.part("view") + ": region " + in_quotes(*name) + " is named twice");
-        }
-        part.region = *name;
-        if (*name != scratch_name) return resolve_readable(draft_, reader_, *name, name_node.place);
-        problems_.error(name_node.place, "\"scratch\" is always in the view of its source; leave it out");
-        return nullptr;
-    };
-    if (node.is_map()) {
-        MapReader map(node, "a part of " + map_.part("view"), problems_);
-        const YamlNode* name = map.required("region");
-        const RegionSpec* region = name == nullptr ? nullptr : take_region(*name);
-        if (const YamlNode* where = map.optional("where")) {
-            part.where = read_filter(draft_, scope_, region, *where, map.part("where"));
-        }
-        if (const YamlNode* last = map.optional("last")) {
-            const auto count = read_count(*last, map.part("last"), {.min = 1, .max = count_max}, problems_);
-            if (count.has_value()) part.last = *count;
-        }
-        map.finish();
-    } else if (node.is_scalar()) {
-        take_region(node);
-    } else {
-        problems_.error(node.place,
-                        unexpected("a part of " + map_.part("view"), "a region or a map with \"region\"", node));
-    }
-    spec_.view.push_back(std::move(part));
-}
-
 void SourceReader::read_limits() {
     const YamlNode* node = map_.optional("limits");
     if (node == nullptr) return;
@@ -282,15 +239,45 @@ void SourceReader::read_limits() {
     duration("timeout", 1, limits.timeout_ms);
     size("output", limits.output_bytes);
     size("memory", limits.memory_bytes);
-    if (kind_known_ && spec_.kind == SourceKind::rule) {
-        for (const std::string_view key : {"timeout", "output", "memory"}) {
-            const YamlMember* member = node->find(key);
-            if (member == nullptr) continue;
-            problems_.error(member->place,
-                            map_.what() + " is a rule, which runs no process; leave out " + in_quotes(key));
+    if (const std::optional<SourcePlace> money = read_call_caps(draft_, map, limits.calls)) {
+        draft_.money_caps.push_back(
+            {map.part("money"), *money, std::nullopt, static_cast<std::uint32_t>(draft_.crew.sources.size())});
+    }
+    if (kind_known_) {
+        const bool is_rule = spec_.kind == SourceKind::rule;
+        const bool is_process = spec_.kind == SourceKind::process;
+        for (const std::string_view key : {"timeout", "output"}) {
+            check_limit(*node, key, !is_rule, "is a rule, which runs no process");
+        }
+        check_limit(*node, "memory", is_process,
+                    is_rule ? "is a rule, which runs no process" : "runs no process whose memory could be bounded");
+        for (const std::string_view key : {"tokens", "money", "calls"}) {
+            check_limit(*node, key, !is_rule && !is_process, "calls no model, service or tool");
         }
     }
     map.finish();
+}
+
+void SourceReader::check_limit(const YamlNode& node, std::string_view key, bool fits, std::string_view why) {
+    const YamlMember* member = node.find(key);
+    if (member == nullptr || fits) return;
+    problems_.error(member->place, map_.what() + " " + std::string(why) + "; leave out " + in_quotes(key));
+}
+
+// A prompt that stands in a file counts as if it stood in the crew.
+YamlNode SourceReader::declared() const {
+    YamlNode node = member_.value;
+    for (YamlMember& member : node.members) {
+        const YamlMember* file = member.key == "prompt" ? member.value.find("file") : nullptr;
+        if (file == nullptr) continue;
+        const auto found = draft_.files.find(file->value.text);
+        if (found == draft_.files.end()) continue;
+        YamlNode content;
+        content.kind = YamlNode::Kind::scalar;
+        content.text = found->second.content;
+        member.value = std::move(content);
+    }
+    return node;
 }
 
 void SourceReader::read_priority() {
@@ -324,6 +311,9 @@ void SourceReader::read_habits() {
             spec_.exclusive = *group;
         }
     }
+    if (const YamlNode* node = map_.optional("wrap_up")) {
+        spec_.wrap_up = read_flag(draft_, *node, map_.part("wrap_up")).value_or(false);
+    }
     RegionSpec scratch = scratch_region(spec_.name);
     if (const YamlNode* node = map_.optional("scratch")) {
         scratch.durable_scratch = read_word(*node, map_.part("scratch"), {"durable"}, problems_).has_value();
@@ -331,86 +321,112 @@ void SourceReader::read_habits() {
     draft_.scratch_regions.push_back(std::move(scratch));
 }
 
-void SourceReader::refuse_keys(std::initializer_list<std::string_view> keys, std::string_view why) {
-    for (const std::string_view key : keys) {
-        const YamlMember* member = member_.value.find(key);
+// Which keys a kind has is told here once, so that a key of another kind is named as such.
+void SourceReader::read_kind_keys() {
+    struct KeyOfKinds {
+        std::string_view key;
+        std::initializer_list<SourceKind> kinds;
+    };
+    static const KeyOfKinds keys[] = {
+        {"command", {SourceKind::process}},
+        {"env", {SourceKind::process}},
+        {"pass_env", {SourceKind::process}},
+        {"then", {SourceKind::rule, SourceKind::mcp}},
+        {"view", {SourceKind::process, SourceKind::llm, SourceKind::http}},
+        {"model", {SourceKind::llm}},
+        {"llm", {SourceKind::llm}},
+        {"fallback", {SourceKind::llm}},
+        {"role", {SourceKind::llm}},
+        {"goal", {SourceKind::llm}},
+        {"backstory", {SourceKind::llm}},
+        {"prompt", {SourceKind::llm}},
+        {"description", {SourceKind::llm}},
+        {"expected_output", {SourceKind::llm}},
+        {"tools", {SourceKind::llm}},
+        {"max_turns", {SourceKind::llm}},
+        {"max_iter", {SourceKind::llm}},
+        {"reuse", {SourceKind::llm}},
+        {"view_tokens", {SourceKind::llm}},
+        {"url", {SourceKind::http}},
+        {"headers", {SourceKind::http}},
+        {"secret_env", {SourceKind::http}},
+        {"tries", {SourceKind::http}},
+        {"tool", {SourceKind::mcp}},
+        {"arguments", {SourceKind::mcp}},
+        {"pure", {SourceKind::http, SourceKind::mcp}},
+    };
+    for (const KeyOfKinds& entry : keys) {
+        const YamlMember* member = member_.value.find(entry.key);
         if (member == nullptr) continue;
-        (void)map_.optional(key);
-        problems_.error(member->place, map_.what() + " " + std::string(why) + "; leave out " + in_quotes(key));
+        const bool fits = std::find(entry.kinds.begin(), entry.kinds.end(), spec_.kind) != entry.kinds.end();
+        if (kind_known_ && fits) continue;
+        (void)map_.optional(entry.key);
+        if (kind_known_) refuse_key(*member, {entry.kinds.begin(), entry.kinds.end()});
     }
+    if (!kind_known_) {
+        read_process();
+        if (const YamlNode* then = map_.optional("then")) spec_.then = read_rule(draft_, reader_, scope_, *then);
+        return;
+    }
+    SourceParts parts{draft_, map_, spec_, reader_, scope_, member_.place};
+    switch (spec_.kind) {
+        case SourceKind::process:
+            read_process();
+            break;
+        case SourceKind::rule:
+            if (const YamlNode* then = map_.required("then")) {
+                spec_.then = read_rule(draft_, reader_, scope_, *then);
+            }
+            break;
+        case SourceKind::llm:
+            read_llm(parts);
+            break;
+        case SourceKind::http:
+            read_http(parts);
+            break;
+        case SourceKind::mcp:
+            read_mcp(parts);
+            break;
+        case SourceKind::native:
+            break;
+    }
+}
+
+void SourceReader::refuse_key(const YamlMember& member, const std::vector<SourceKind>& kinds) {
+    const std::string& key = member.key;
+    std::string why;
+    if (spec_.kind == SourceKind::rule && (kinds.front() == SourceKind::process)) {
+        why = " is a rule, which runs no process";
+    } else if (spec_.kind == SourceKind::process && key == "then") {
+        why = " is a process, whose output is what it writes";
+    } else {
+        std::string words;
+        for (std::size_t i = 0; i < kinds.size(); ++i) {
+            if (i > 0) words += i + 1 == kinds.size() ? " and " : ", ";
+            words += to_text(kinds[i]);
+        }
+        why = " is of kind " + std::string(to_text(spec_.kind)) + ", and " + in_quotes(key) + " goes with " + words;
+    }
+    problems_.error(member.place, map_.what() + why + "; leave out " + in_quotes(key));
 }
 
 void SourceReader::read_process() {
-    if (kind_known_ && spec_.kind == SourceKind::rule) {
-        refuse_keys({"command", "env", "pass_env", "view"}, "is a rule, which runs no process");
-        return;
+    const YamlNode* command = kind_known_ ? map_.required("command") : map_.optional("command");
+    if (command != nullptr) spec_.command = read_command(draft_, *command, map_.part("command"));
+    if (const YamlNode* environment = map_.optional("env")) {
+        spec_.environment = read_environment(draft_, *environment, map_.part("env"), false);
     }
-    if (const YamlNode* command = kind_known_ ? map_.required("command") : map_.optional("command")) {
-        read_command(*command);
-    }
-    if (const YamlNode* environment = map_.optional("env")) read_environment(*environment);
-    if (const YamlNode* passed = map_.optional("pass_env")) read_passed_environment(*passed);
-    if (kind_known_ && spec_.may.write.empty() && reader_.writes_known) {
-        problems_.warn(member_.place, map_.what() + " has no may.write, so nothing it outputs can reach the board");
+    if (const YamlNode* passed = map_.optional("pass_env")) {
+        spec_.pass_environment = read_passed_environment(draft_, *passed, map_.part("pass_env"), spec_.environment);
     }
 }
 
-std::optional<std::string> SourceReader::read_argument(const YamlNode& node, std::string_view what) {
-    const std::optional<std::string> text = read_text(node, what, problems_);
-    if (!text.has_value()) return std::nullopt;
-    std::optional<std::string> filled = substituted_text(draft_, *text, node.place);
-    if (!filled.has_value()) return std::nullopt;
-    if (filled->find('\0') != std::string::npos) {
-        problems_.error(node.place, std::string(what) + ": a process cannot be given a text with a NUL byte");
-        return std::nullopt;
-    }
-    return filled;
-}
-
-void SourceReader::read_command(const YamlNode& node) {
-    const std::string what = map_.part("command");
-    const std::vector<YamlNode>* items = read_list(node, what, problems_);
-    if (items == nullptr) return;
-    if (items->empty() || (items->front().is_scalar() && items->front().text.empty())) {
-        problems_.error(node.place, what + ": the program to run is missing");
-    }
-    for (const YamlNode& item : *items) {
-        std::optional<std::string> argument = read_argument(item, what);
-        if (argument.has_value()) spec_.command.push_back(std::move(*argument));
-    }
-}
-
-void SourceReader::read_environment(const YamlNode& node) {
-    const std::string what = map_.part("env");
-    if (!node.is_map()) {
-        problems_.error(node.place, unexpected(what, "a map from name to value", node));
-        return;
-    }
-    for (const YamlMember& member : node.members) {
-        if (!is_identifier(member.key)) {
-            problems_.error(member.place, in_quotes(member.key) + " cannot be the name of an environment variable");
-        }
-        std::optional<std::string> value = read_argument(member.value, member.key + " in " + what);
-        if (value.has_value()) spec_.environment.emplace_back(member.key, std::move(*value));
-    }
-}
-
-void SourceReader::read_passed_environment(const YamlNode& node) {
-    const std::string what = map_.part("pass_env");
-    const std::vector<YamlNode>* items = read_list(node, what, problems_);
-    if (items == nullptr) return;
-    for (const YamlNode& item : *items) {
-        const std::optional<std::string> name = read_text(item, what, problems_);
-        if (!name.has_value()) continue;
-        const auto is_set = [&](const auto& variable) { return variable.first == *name; };
-        if (!is_identifier(*name)) {
-            problems_.error(item.place, in_quotes(*name) + " cannot be the name of an environment variable");
-        } else if (std::any_of(spec_.environment.begin(), spec_.environment.end(), is_set)) {
-            problems_.error(item.place, what + ": " + in_quotes(*name) + " is already set in \"env\"");
-        } else {
-            spec_.pass_environment.push_back(*name);
-        }
-    }
+void SourceReader::warn_about_silence() {
+    if (!kind_known_ || !spec_.may.write.empty() || !reader_.writes_known) return;
+    if (spec_.kind == SourceKind::rule || spec_.kind == SourceKind::mcp) return;
+    const std::string_view says = spec_.kind == SourceKind::process ? "outputs" : "answers";
+    problems_.warn(member_.place,
+                   map_.what() + " has no may.write, so nothing it " + std::string(says) + " can reach the board");
 }
 
 }  // namespace

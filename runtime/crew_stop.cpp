@@ -24,7 +24,45 @@ void read_limits(CrewDraft& draft, const YamlNode& node) {
     if (const YamlNode* wall = map.optional("wall")) {
         stop.wall_ms = read_duration(*wall, map.part("wall"), 1, draft.problems).value_or(0);
     }
+    if (const std::optional<SourcePlace> money = read_call_caps(draft, map, stop.calls)) {
+        draft.money_caps.push_back({map.part("money"), *money, std::nullopt, std::nullopt});
+    }
     map.finish();
+}
+
+// `10%` or `0.1`.
+std::optional<double> share(const YamlNode& node) {
+    if (!node.is_scalar()) return std::nullopt;
+    YamlNode number = node;
+    const bool is_percent = number.text.ends_with('%');
+    if (is_percent) number.text.pop_back();
+    number.plain = true;
+    const std::optional<Value> value = scalar_value(number);
+    if (!value.has_value() || !value->is_number()) return std::nullopt;
+    const double share = is_percent ? value->as_double() / 100 : value->as_double();
+    if (share < 0 || share >= 1) return std::nullopt;
+    return share;
+}
+
+void read_exceed(CrewDraft& draft, MapReader& map) {
+    StopSpec& stop = draft.crew.stop;
+    if (const YamlNode* on_exceed = map.optional("on_exceed")) {
+        const auto index = read_word(*on_exceed, map.part("on_exceed"), {"stop", "wrap_up", "ask"}, draft.problems);
+        stop.on_exceed = static_cast<OnExceed>(index.value_or(0));
+    }
+    const YamlMember* reserve = map.optional_member("reserve");
+    if (reserve == nullptr) return;
+    const std::optional<double> read = share(reserve->value);
+    if (!read.has_value()) {
+        draft.problems.error(
+            reserve->value.place,
+            unexpected(map.part("reserve"), "a share such as 10% or 0.1, below the whole", reserve->value));
+    } else if (stop.on_exceed != OnExceed::wrap_up) {
+        draft.problems.error(reserve->place,
+                             "stop keeps something back only to wrap up: \"reserve\" goes with"
+                             " \"on_exceed: wrap_up\"");
+    }
+    stop.reserve = read.value_or(stop.reserve);
 }
 
 void read_cycle(CrewDraft& draft, const YamlNode& node) {
@@ -64,6 +102,7 @@ void read_stop(CrewDraft& draft, const YamlNode* node) {
     MapReader map(*node, "stop", draft.problems);
     if (const YamlNode* goal = map.optional("goal")) read_goal(draft, *goal);
     if (const YamlNode* limits = map.optional("limits")) read_limits(draft, *limits);
+    read_exceed(draft, map);
     if (const YamlNode* grace = map.optional("grace")) {
         const auto duration = read_duration(*grace, map.part("grace"), 0, draft.problems);
         if (duration.has_value()) draft.crew.stop.grace_ms = *duration;

@@ -43,8 +43,9 @@ Uses collect(const CrewSpec& crew) {
         }
         for (const std::string& region : source.may.read) {
             uses.read.insert(region);
-            // Without a view of its own a process is shown all that it may read.
-            if (source.kind != SourceKind::rule && !source.view_declared) uses.used.insert(region);
+            // Without a view of its own a source is shown all that it may read.
+            const bool is_shown = source.kind != SourceKind::rule && source.kind != SourceKind::mcp;
+            if (is_shown && !source.view_declared) uses.used.insert(region);
         }
         for (const ViewPart& part : source.view) uses.used.insert(part.region);
         collect_terms(source.when.terms, uses);
@@ -92,12 +93,31 @@ void warn_about_source(CrewDraft& draft, const SourceSpec& source, const Uses& u
     }
 }
 
+void warn_about_wrapping_up(CrewDraft& draft) {
+    const bool wraps_up = draft.crew.stop.on_exceed == OnExceed::wrap_up;
+    bool has_one = false;
+    for (const SourceSpec& source : draft.crew.sources) {
+        has_one = has_one || source.wrap_up;
+        if (!source.wrap_up || wraps_up) continue;
+        draft.problems.warn(source.place, "source " + in_quotes(source.name) +
+                                              " has \"wrap_up: true\", but the run stops without wrapping up; say"
+                                              " \"on_exceed: wrap_up\" under \"stop\"");
+    }
+    if (wraps_up && !has_one) {
+        draft.problems.warn({}, "the run wraps up when a budget is spent, but no source has \"wrap_up: true\"");
+    }
+}
+
 }  // namespace
 
 void warn_about(CrewDraft& draft) {
     const Uses uses = collect(draft.crew);
     for (const RegionSpec& region : draft.crew.regions) warn_about_region(draft, region, uses);
     for (const SourceSpec& source : draft.crew.sources) warn_about_source(draft, source, uses);
+    warn_about_wrapping_up(draft);
+    warn_about_models(draft);
+    warn_about_tools(draft);
+    warn_about_files(draft);
 }
 
 }  // namespace stele

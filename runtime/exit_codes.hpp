@@ -16,6 +16,7 @@ enum class ExitCode : int {
     not_found = 4,    // no such board, entry, region
     quiescence = 10,  // nothing left to do, and the declared goal does not hold
     incomplete = 11,  // nothing left to do but dead activations
+    waiting = 12,     // a person must act first: a key, a quota, a budget to raise
     budget = 13,
     deadline = 14,
     cycle = 15,
@@ -32,6 +33,8 @@ inline ExitCode exit_code_of(StopReason reason, bool has_goal) {
             return has_goal ? ExitCode::quiescence : ExitCode::done;
         case StopReason::incomplete:
             return ExitCode::incomplete;
+        case StopReason::waiting:
+            return ExitCode::waiting;
         case StopReason::budget:
             return ExitCode::budget;
         case StopReason::deadline:

@@ -48,7 +48,13 @@ int run(int argc, char** argv) {
     run_command->add_flag("--quiet", run_options.quiet, "print only the last lines");
     add_common(*run_command, run_options.common, true);
     add_example(*run_command, "stele run configs/repo_review.yaml --input repo=/path/to/repository");
+    bool dry = false;
+    run_command->add_flag("--dry", dry, "print the prompts that the first activations would send; sends nothing");
     run_command->callback([&] {
+        if (dry) {
+            code = command_dry_run({run_options.common, run_options.crew_file, run_options.inputs});
+            return;
+        }
         run_options.verb = RunRequest::Verb::run;
         code = command_run(run_options);
     });
@@ -85,6 +91,15 @@ int run(int argc, char** argv) {
     add_common(*check_command, check_options.common, false);
     add_example(*check_command, "stele check configs/repo_review.yaml");
     check_command->callback([&] { code = command_check(check_options); });
+
+    CheckOptions doctor_options;
+    CLI::App* doctor_command =
+        app.add_subcommand("doctor", "ask the models, MCP servers and services of a crew whether they are there");
+    doctor_command->add_option("crew", doctor_options.crew_file, "crew file")->required();
+    doctor_command->add_option("--input", doctor_options.inputs, "NAME=VALUE for an input of the crew; repeatable");
+    add_common(*doctor_command, doctor_options.common, false);
+    add_example(*doctor_command, "stele doctor configs/research_brief.yaml");
+    doctor_command->callback([&] { code = command_doctor(doctor_options); });
 
     LogOptions log_options;
     CLI::App* log_command = app.add_subcommand("log", "print the records of a board's log");

@@ -18,6 +18,7 @@
 #include <map>
 
 #include "board/limits.hpp"
+#include "knowledge_sources/secrets.hpp"
 #include "runtime/commands.hpp"
 #include "runtime/record_json.hpp"
 #include "runtime/record_text.hpp"
@@ -123,6 +124,9 @@ public:
             if (const auto run = weak.lock(); run && run->listener().on_record)
                 run->listener().on_record(logged, changes);
         };
+        hooks.on_progress = [weak](ActivationId id, const std::string& text) {
+            if (const auto run = weak.lock(); run && run->listener().on_progress) run->listener().on_progress(id, text);
+        };
         hooks.on_stopped = [this, weak] {
             if (const auto run = weak.lock()) end(run, stop_code(*run), {});
         };
@@ -144,6 +148,9 @@ public:
             return Error{ErrorCode::not_found, "no run was started on board \"" + board->address.board + "\""};
         }
         if (crew) {
+            if (const Result<Secrets> secrets = Secrets::load(crew->base_directory); !secrets.ok()) {
+                return Error{ErrorCode::invalid_argument, secrets.error().message};
+            }
             // Asked before anything is written: a refused crew must leave no trace.
             const Status declared = engine->board().declare(crew->regions);
             if (!declared.ok()) return Error{ErrorCode::invalid_argument, declared.error().message};
@@ -361,13 +368,18 @@ private:
 
     void end(const std::shared_ptr<HostedRun>& run, ExitCode code, const std::string& message) {
         // The engine is on the call stack: it goes a little later.
-        asio::post(loop_, [this, run, code, message] {
+        const auto leave = [this, run, code, message] {
             const auto found = std::find(sessions_.begin(), sessions_.end(), run);
             if (found == sessions_.end()) return;
             sessions_.erase(found);
             if (run->listener().on_end) run->listener().on_end(code, message);
             run->drop_engine();
             if (is_done() && on_done) on_done();
+        };
+        // What sources started for this process's runs ends with the last of them.
+        asio::post(loop_, [this, leave] {
+            if (sessions_.size() > 1 || !sources_->close) return leave();
+            sources_->close(leave);
         });
     }
 

@@ -40,6 +40,8 @@ struct RunListener {
     /// Before the first record; the engine shows what the board held before.
     std::function<void(const std::string& board, const CrewSpec& crew, BoardEngine& engine)> on_begin;
     std::function<void(const LoggedRecord&, const std::vector<EntryChange>&)> on_record;
+    /// What a source says it is doing right now; may be left out.
+    std::function<void(ActivationId, const std::string&)> on_progress;
     /// Last. `message` is empty but for failures.
     std::function<void(ExitCode code, const std::string& message)> on_end;
 };

@@ -220,11 +220,34 @@ void Progress::take(const LoggedRecord& logged, const std::vector<EntryChange>& 
         case RecordKind::reconfigured:
         case RecordKind::fence:
         case RecordKind::started:
-        case RecordKind::called:
-        case RecordKind::returned:
         case RecordKind::timer:
             return;
+        case RecordKind::called:
+            return take_called(record);
+        case RecordKind::returned:
+            return take_returned(record);
     }
+}
+
+void Progress::on_progress(ActivationId id, const std::string& text) {
+    if (const auto live = running_.find(id); live != running_.end()) live->second.doing = text;
+}
+
+void Progress::take_called(const Record& record) {
+    if (record.answered_by) {
+        ++calls_answered_;
+        return;
+    }
+    ++calls_;
+    const auto live = running_.find(record.activation);
+    if (live != running_.end()) live->second.doing = "asks " + record.word;
+}
+
+void Progress::take_returned(const Record& record) {
+    tokens_ += record.amounts.tokens;
+    money_micros_ += record.amounts.money_micros;
+    if (record.estimated) ++calls_estimated_;
+    if (const auto live = running_.find(record.activation); live != running_.end()) live->second.doing.clear();
 }
 
 void Progress::take_claim(const LoggedRecord& logged) {
@@ -296,13 +319,16 @@ void Progress::take_cost(const std::string& cost) {
     const Result<Value> parsed = parse_json(cost);
     if (!parsed || !parsed->is_object()) return;
     for (const auto& [name, amount] : parsed->as_object()) {
-        if (!amount.is_number()) continue;
-        if (cost_.size() == cost_names_max && cost_.count(name) == 0) {
-            cost_cut_ = true;
-            continue;
-        }
-        cost_[name].add(amount);
+        if (amount.is_number()) add_cost(name, amount);
     }
+}
+
+void Progress::add_cost(const std::string& name, const Value& amount) {
+    if (cost_.size() == cost_names_max && cost_.count(name) == 0) {
+        cost_cut_ = true;
+        return;
+    }
+    cost_[name].add(amount);
 }
 
 void Progress::end_attempt(ActivationId id, bool tried_again) {
@@ -505,6 +531,7 @@ Line Progress::running_line(ActivationId id, const Running& running, std::size_t
     line.add("  " + duration_text(milliseconds_between(running.since_ms, std::max(now_ms_, last_ms_))));
     if (running.timeout_ms > 0) line.add(" of " + duration_text(running.timeout_ms), Style::dim);
     if (running.attempt > 1) line.add("  attempt " + std::to_string(running.attempt), Style::yellow);
+    if (!running.doing.empty()) line.add("  ").add(running.doing);
     if (!running.bound.empty()) line.add("  on ").add(running.bound);
     return line;
 }
@@ -584,6 +611,13 @@ std::string Progress::refused_text() const {
 
 std::string Progress::cost_text() const {
     std::string text;
+    if (calls_ + calls_answered_ > 0) {
+        text = counted(calls_, "call", "calls");
+        if (calls_answered_ > 0) text += ", " + count_text(calls_answered_) + " more answered from the board";
+        if (tokens_ > 0) text += ", " + counted(tokens_, "token", "tokens");
+        if (money_micros_ > 0) text += ", " + money_text(money_micros_) + " of money";
+        if (calls_estimated_ > 0) text += " (" + counted(calls_estimated_, "call", "calls") + " estimated)";
+    }
     for (const auto& [name, sum] : cost_) text += (text.empty() ? "" : ", ") + name + " " + cost_number(sum.sum());
     if (cost_cut_) text += ", and names beyond the first " + std::to_string(cost_names_max);
     return text.empty() ? "no cost reported" : text;
@@ -628,6 +662,7 @@ std::string Progress::next_command() const {
             case StopReason::error:
                 verb = "log";
                 break;
+            case StopReason::waiting:
             case StopReason::budget:
             case StopReason::deadline:
             case StopReason::interrupt:
@@ -675,6 +710,11 @@ Value Progress::summary() const {
     Value cost = Value::object({});
     for (const auto& [name, sum] : cost_) cost.set(name, sum.sum());
     summary.set("cost", std::move(cost));
+    summary.set("calls", Value::object({{"made", count_value(calls_)},
+                                        {"answered", count_value(calls_answered_)},
+                                        {"estimated", count_value(calls_estimated_)},
+                                        {"tokens", count_value(tokens_)},
+                                        {"money_micros", money_micros_}}));
     return summary;
 }
 

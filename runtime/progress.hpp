@@ -49,6 +49,8 @@ public:
     void on_board(const std::vector<RegionState>& regions, const std::vector<DeadActivation>& dead);
     /// Every folded record, in order.
     void on_record(const LoggedRecord& logged, const std::vector<EntryChange>& changes);
+    /// What a source says it is doing right now: on its live line until its next record.
+    void on_progress(ActivationId id, const std::string& text);
     /// About ten times a second: draws the live lines again where there are any.
     void tick(std::int64_t now_ms);
     /// Once, at the end. With `json` it prints nothing: the caller adds "exit_code" to summary()
@@ -67,6 +69,7 @@ private:
         std::string bound;
         /// Its result is known, its commit is not.
         std::string result;
+        std::string doing{};
     };
     struct Region {
         std::string name;
@@ -90,6 +93,9 @@ private:
     void take_commit(const LoggedRecord& logged, const std::vector<EntryChange>& changes);
     void take_refused_commit(const LoggedRecord& logged);
     void take_signal(const LoggedRecord& logged);
+    void take_called(const Record& record);
+    void take_returned(const Record& record);
+    void add_cost(const std::string& name, const Value& amount);
     void take_cost(const std::string& cost);
     void end_attempt(ActivationId id, bool tried_again);
 
@@ -144,6 +150,11 @@ private:
     std::map<std::string, std::uint64_t> refusals_;  // refused commits, by the rule that refused
     std::map<std::string, ExactSum> cost_;
     bool cost_cut_ = false;
+    std::uint64_t calls_ = 0;
+    std::uint64_t calls_answered_ = 0;  // from the board, without being made
+    std::uint64_t calls_estimated_ = 0;
+    std::uint64_t tokens_ = 0;
+    std::int64_t money_micros_ = 0;
     std::vector<Dead> dead_;
     std::optional<std::string> stop_word_;
     std::string stop_reason_;
