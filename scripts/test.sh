@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-./scripts/install.sh
+./scripts/install.sh --tests
 python3 tests/layers_test.py
 
 cmake --preset dev
