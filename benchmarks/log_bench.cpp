@@ -33,6 +33,7 @@
 #include <utility>
 #include <vector>
 
+#include "benchmarks/support.hpp"
 #include "board/entry_store.hpp"
 #include "board/log/memory_store.hpp"
 #include "runtime/board_engine.hpp"
@@ -47,101 +48,12 @@ extern char** environ;
 namespace stele {
 namespace {
 
-using Steady = std::chrono::steady_clock;
-
 constexpr double langgraph_us = 1'600;
 constexpr std::size_t entry_bytes = 1'024;
-
-// Thrown, so that the data is removed on the way out.
-[[noreturn]] void give_up(const std::string& why) { throw std::runtime_error(why); }
-
-void check(const Status& status) {
-    if (!status.ok()) give_up(status.error().message);
-}
-
-template <class T>
-T take(Result<T> result) {
-    if (!result.ok()) give_up(result.error().message);
-    return std::move(*result);
-}
 
 void check(const rocksdb::Status& status) {
     if (!status.ok()) give_up("raw RocksDB: " + status.ToString());
 }
-
-double seconds_since(Steady::time_point start) { return std::chrono::duration<double>(Steady::now() - start).count(); }
-
-double median(std::vector<double> samples) {
-    std::sort(samples.begin(), samples.end());
-    const std::size_t half = samples.size() / 2;
-    return samples.size() % 2 == 1 ? samples[half] : (samples[half - 1] + samples[half]) / 2;
-}
-
-// ---- rows -------------------------------------------------------------------------------------
-
-/// One figure per round, of ours and of the peer beside it.
-struct Rounds {
-    std::vector<double> ours;
-    std::vector<double> peer;
-};
-
-struct Row {
-    std::string name;
-    std::string unit;
-    std::string peer_name;
-    bool more_is_better = true;
-    double goal = 0;  // 0: none is set
-    Rounds rounds;
-};
-
-class Report {
-public:
-    Report() {
-        std::printf("%-58s %10s %10s  %-9s %7s %13s %5s\n", "", "ours", "peer", "unit", "ratio", "spread", "goal");
-        std::fflush(stdout);
-    }
-
-    void heading(const std::string& text) { std::printf("\n%s\n", text.c_str()); }
-
-    void note(const std::string& text) { std::printf("    %s\n", text.c_str()); }
-
-    void add(const Row& row) {
-        const double ours = median(row.rounds.ours);
-        const double peer = median(row.rounds.peer);
-        const auto better = [&](double a, double b) { return row.more_is_better ? a / b : b / a; };
-        std::vector<double> ratios;
-        for (std::size_t i = 0; i < row.rounds.ours.size(); ++i) {
-            ratios.push_back(better(row.rounds.ours[i], row.rounds.peer[i]));
-        }
-        const auto [least, most] = std::minmax_element(ratios.begin(), ratios.end());
-        char spread[32];
-        std::snprintf(spread, sizeof spread, "%.2f-%.2f", *least, *most);
-        char goal[16] = "-";
-        if (row.goal > 0) std::snprintf(goal, sizeof goal, "%.2g", row.goal);
-        std::printf("%-58s %10.*f %10.*f  %-9s %7.2f %13s %5s\n", row.name.c_str(), digits(ours), ours, digits(peer),
-                    peer, row.unit.c_str(), better(ours, peer), spread, goal);
-        std::printf("    peer: %s\n", row.peer_name.c_str());
-        std::fflush(stdout);
-        rows_.push_back(Value::object({{"name", row.name},
-                                       {"ours", Value::number(ours)},
-                                       {"peer", Value::number(peer)},
-                                       {"peer_name", row.peer_name},
-                                       {"ratio", Value::number(better(ours, peer))},
-                                       {"unit", row.unit}}));
-    }
-
-    void write_json(const std::string& path) const {
-        std::ofstream file(path);
-        file << to_pretty_json(Value(rows_)) << '\n';
-        file.close();
-        if (!file) give_up("cannot write " + path);
-    }
-
-private:
-    static int digits(double figure) { return figure >= 1'000 ? 0 : figure >= 10 ? 1 : 2; }
-
-    Value::Array rows_;
-};
 
 // ---- our side ---------------------------------------------------------------------------------
 
@@ -790,13 +702,6 @@ double run_raw(RawRocks& raw, const Slices& bytes, std::size_t count, std::size_
     return seconds_since(start);
 }
 
-double resident_mb() {
-    std::ifstream file("/proc/self/statm");
-    double pages = 0;
-    file >> pages >> pages;
-    return pages * static_cast<double>(::sysconf(_SC_PAGESIZE)) / 1e6;
-}
-
 void measure_processes(Report& report, const std::string& directory, int rounds) {
     for (const std::size_t in_flight : {std::size_t{1}, std::size_t{64}}) {
         const std::size_t activations = in_flight == 1 ? 100 : 512;
@@ -834,60 +739,8 @@ void measure_processes(Report& report, const std::string& directory, int rounds)
 
 // ---- the run ----------------------------------------------------------------------------------
 
-/// On the disk that the project is on; /tmp may be memory.
-class WorkingDirectory {
-public:
-    WorkingDirectory() : path_(STELE_PROJECT_DIR "/build/bench/tmp/log_" + std::to_string(::getpid())) {
-        std::filesystem::create_directories(path_);
-    }
-    WorkingDirectory(const WorkingDirectory&) = delete;
-    WorkingDirectory& operator=(const WorkingDirectory&) = delete;
-    ~WorkingDirectory() {
-        std::error_code ignored;
-        std::filesystem::remove_all(path_, ignored);
-        std::filesystem::remove(std::filesystem::path(path_).parent_path(), ignored);
-    }
-
-    /// A folder that lasts as long as one part of the run.
-    template <class Part>
-    void with_folder(const std::string& name, const Part& part) const {
-        const std::string folder = path_ + "/" + name;
-        std::filesystem::create_directories(folder);
-        part(folder);
-        std::filesystem::remove_all(folder);
-    }
-
-private:
-    std::string path_;
-};
-
-struct Options {
-    std::string json;
-    std::string only;
-    int rounds = 5;
-};
-
-Options parse_options(int count, char** arguments) {
-    Options options;
-    for (int i = 1; i < count; i += 2) {
-        const std::string name = arguments[i];
-        const std::string value = i + 1 < count ? arguments[i + 1] : std::string();
-        if (name == "--json" && !value.empty()) {
-            options.json = value;
-        } else if (name == "--only" && !value.empty()) {
-            options.only = value;
-        } else if (name == "--rounds" && std::atoi(value.c_str()) > 0) {
-            options.rounds = std::atoi(value.c_str());
-        } else {
-            give_up(
-                "usage: stele_bench_log [--json FILE] [--only durable|unsynced|rebuild|rules|processes] [--rounds N]");
-        }
-    }
-    return options;
-}
-
 void run(const Options& options) {
-    const WorkingDirectory work;
+    const WorkingDirectory work("log");
     Report report;
     const auto wanted = [&](const std::string& part) { return options.only.empty() || part.find(options.only) == 0; };
     const auto commits = [&](const CommitCase& which) {
@@ -926,10 +779,6 @@ void run(const Options& options) {
 }  // namespace stele
 
 int main(int count, char** arguments) {
-    try {
-        stele::run(stele::parse_options(count, arguments));
-    } catch (const std::exception& problem) {
-        std::fprintf(stderr, "log benchmark: %s\n", problem.what());
-        return 1;
-    }
+    return stele::run_benchmark({.name = "log", .parts = "durable|unsynced|rebuild|rules|processes", .rounds = 5},
+                                count, arguments, stele::run);
 }

@@ -1,12 +1,14 @@
-"""The process protocol, and git, as the sources of this crew use them.
+"""The process protocol, files and git, as the sources of this crew and others use them.
 
 A source reads one JSON object on stdin and prints one JSON object a line: what it proposes. All of
 it is one commit when the source exits with 0; nothing is written when it exits otherwise.
 """
 
 import json
+import os
 import subprocess
 import sys
+import tempfile
 
 
 def read_request():
@@ -38,6 +40,23 @@ def fail(sentence):
 def bound(request, variable):
     """The entries bound to a variable in each member of a batch."""
     return [match[variable] for match in request["matches"]]
+
+
+def write_whole(path, text):
+    """A reader sees the old report or the new one, never half of it."""
+    folder = os.path.dirname(os.path.abspath(path))
+    os.makedirs(folder, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=".report-", dir=folder)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
 
 
 def git(repo, *arguments, data=None):

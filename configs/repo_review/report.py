@@ -3,9 +3,8 @@
 import collections
 import math
 import os
-import tempfile
 
-from protocol import emit, read_request
+from protocol import emit, read_request, write_whole
 
 # What to do about each sign, in the order in which to do it.
 ADVICE = {
@@ -173,23 +172,6 @@ def set_aside(refutations):
         names = ", ".join(f"`{entry['entry']['file']}` [{entry['id']}]" for entry in entries)
         lines.append(f"- {role}: {names}")
     return [*lines, ""]
-
-
-def write_whole(path, text):
-    """A reader sees the old report or the new one, never half of it."""
-    folder = os.path.dirname(os.path.abspath(path))
-    os.makedirs(folder, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=".report-", dir=folder)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 if __name__ == "__main__":
