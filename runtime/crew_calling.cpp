@@ -221,7 +221,7 @@ void read_http(SourceParts& source) {
         http.headers = read_headers(draft, *headers, map.part("headers"));
     }
     if (const YamlMember* secret = map.optional_member("secret_env")) {
-        http.secret_env = read_variable_name(draft, secret->value, map.part("secret_env")).value_or("");
+        http.secret_env = read_secret_variable(draft, secret->value, map.part("secret_env")).value_or("");
         if (!draft.crew.callbacks.has_value()) {
             draft.problems.error(secret->place, map.what() +
                                                     " has a \"secret_env\" for answers that come later, but the crew"

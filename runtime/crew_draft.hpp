@@ -228,6 +228,7 @@ std::vector<std::pair<std::string, std::string>> read_environment(CrewDraft& dra
 std::vector<std::string> read_passed_environment(CrewDraft& draft, const YamlNode& node, const std::string& what,
                                                  const std::vector<std::pair<std::string, std::string>>& set);
 /// The name of an environment variable.
+std::optional<std::string> read_secret_variable(CrewDraft& draft, const YamlNode& node, std::string_view what);
 std::optional<std::string> read_variable_name(CrewDraft& draft, const YamlNode& node, std::string_view what);
 /// A name given to something outside: letters, digits, `_`, `-` and `.`, at most `limits::name_bytes_max` bytes.
 void check_outside_name(CrewDraft& draft, std::string_view name, SourcePlace place, std::string_view what);

@@ -258,6 +258,16 @@ std::optional<std::string> read_variable_name(CrewDraft& draft, const YamlNode& 
     return std::nullopt;
 }
 
+std::optional<std::string> read_secret_variable(CrewDraft& draft, const YamlNode& node, std::string_view what) {
+    std::optional<std::string> name = read_text(node, what, draft.problems);
+    if (!name.has_value() || is_identifier(*name)) return name;
+    // What stands here instead may be the secret itself, so it is not repeated.
+    draft.problems.error(node.place, std::string(what) +
+                                         ": expected the name of an environment variable; a secret "
+                                         "itself has no place in a crew file");
+    return std::nullopt;
+}
+
 void check_outside_name(CrewDraft& draft, std::string_view name, SourcePlace place, std::string_view what) {
     const bool is_good = !name.empty() && name.size() <= limits::name_bytes_max &&
                          std::all_of(name.begin(), name.end(),

@@ -210,7 +210,7 @@ void ModelReader::read_address() {
     if (const YamlNode* key = map_.optional("key_env")) {
         model_.key_optional = key->is_null();
         model_.key_env =
-            key->is_null() ? "" : read_variable_name(draft_, *key, map_.part("key_env")).value_or(model_.key_env);
+            key->is_null() ? "" : read_secret_variable(draft_, *key, map_.part("key_env")).value_or(model_.key_env);
     }
     if (const YamlNode* headers = map_.optional("headers")) {
         model_.headers = read_headers(draft_, *headers, map_.part("headers"));
