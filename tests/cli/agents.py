@@ -164,6 +164,8 @@ def killed_in_the_middle():
     prompt: 'fake-answer: {"writes":[{"op":"insert","region":"notes","entry":{"text":"x"}}]}'
     when: [{each: tasks as t}]
     may: {read: [tasks], write: {notes: [insert]}}
+    # A lost attempt counts, and a slow machine loses the same one at every kill.
+    limits: {attempts: 10}
 limits: {concurrency: 4}
 """) + "seed: {tasks: [" + ", ".join(f"{{text: task {i}}}" for i in range(24)) + "]}\n")
     run = subprocess.Popen([STELE, "run", "crew.yaml"], cwd=crew.path, stdout=subprocess.DEVNULL,
