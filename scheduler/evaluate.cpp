@@ -97,20 +97,41 @@ bool holds(const Comparison& comparison, const std::optional<Value>& value, cons
     return test(comparison, value ? &*value : nullptr, wanted ? *wanted : Value());
 }
 
+namespace {
+
+bool passes_one(const Comparison& comparison, const Entry& entry, const Bindings& bindings) {
+    // Content is looked at in place: this is the inner loop of every join.
+    if (comparison.attribute != Attribute::content) {
+        return holds(comparison, value_at(entry, comparison.attribute, comparison.path), bindings);
+    }
+    const Value* value = walk(entry.content, comparison.path);
+    if (!comparison.operand.reference) return test(comparison, value, comparison.operand.literal);
+    const VariableRef& reference = *comparison.operand.reference;
+    static const Value null;
+    if (reference.attribute == Attribute::content) {
+        const Entry* bound = reference.variable < bindings.size() ? bindings[reference.variable].get() : nullptr;
+        const Value* wanted = bound == nullptr ? nullptr : walk(bound->content, reference.path);
+        return test(comparison, value, wanted == nullptr ? null : *wanted);
+    }
+    const std::optional<Value> wanted = value_of(reference, bindings);
+    return test(comparison, value, wanted ? *wanted : null);
+}
+
+}  // namespace
+
+const Value* content_at(const Entry& entry, const std::vector<std::string>& path) { return walk(entry.content, path); }
+
 bool passes(const Filter& filter, const Entry& entry, const Bindings& bindings) {
     for (const Comparison& comparison : filter) {
-        // Content is looked at in place: this is the inner loop of every join.
-        if (comparison.attribute == Attribute::content) {
-            const Value* value = walk(entry.content, comparison.path);
-            if (!comparison.operand.reference) {
-                if (!test(comparison, value, comparison.operand.literal)) return false;
-                continue;
-            }
-            const std::optional<Value> wanted = value_of(*comparison.operand.reference, bindings);
-            if (!test(comparison, value, wanted ? *wanted : Value())) return false;
-        } else if (!holds(comparison, value_at(entry, comparison.attribute, comparison.path), bindings)) {
-            return false;
-        }
+        if (!passes_one(comparison, entry, bindings)) return false;
+    }
+    return true;
+}
+
+bool passes_what_is_bound(const Filter& filter, const Entry& entry, const Bindings& bindings) {
+    for (const Comparison& comparison : filter) {
+        if (comparison.operand.reference && !bindings[comparison.operand.reference->variable]) continue;
+        if (!passes_one(comparison, entry, bindings)) return false;
     }
     return true;
 }

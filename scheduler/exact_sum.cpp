@@ -60,7 +60,10 @@ std::uint64_t divide(Words& words, std::uint64_t divisor) {
 bool bit(const Words& words, unsigned at) { return (words[at / 64] >> (at % 64) & 1) != 0; }
 
 bool any_bit_below(const Words& words, unsigned end) {
-    for (unsigned at = 0; at < end; ++at) {
+    for (unsigned at = 0; at + 64 <= end; at += 64) {
+        if (words[at / 64] != 0) return true;
+    }
+    for (unsigned at = end - end % 64; at < end; ++at) {
         if (bit(words, at)) return true;
     }
     return false;
@@ -71,6 +74,7 @@ double nearest(Words words, std::uint64_t divisor) {
     const bool negative = take_sign(words);
     const std::uint64_t rest = divide(words, divisor);
     unsigned size = static_cast<unsigned>(64 * words.size());
+    while (size > 0 && words[size / 64 - 1] == 0) size -= 64;
     while (size > 0 && !bit(words, size - 1)) --size;
 
     const unsigned shift = size > 53 ? size - 53 : 0;
@@ -113,8 +117,22 @@ void ExactSum::add(const Value& value) {
         whole_ += value.as_int();
         return;
     }
+    ++doubles_;
     units_.resize(words_count);
     add_double(units_, value.as_double());
+}
+
+void ExactSum::remove(const Value& value) {
+    --count_;
+    if (value.is_int()) {
+        whole_ -= value.as_int();
+        return;
+    }
+    if (--doubles_ == 0) {
+        units_ = {};
+        return;
+    }
+    add_double(units_, -value.as_double());
 }
 
 Value ExactSum::sum() const {

@@ -12,6 +12,8 @@ class ExactSum {
 public:
     /// A number value.
     void add(const Value& value);
+    /// One that was added before.
+    void remove(const Value& value);
     [[nodiscard]] std::uint64_t count() const { return count_; }
     /// An integer when every addend was one and the sum fits int64, else the nearest double; null
     /// when that is beyond the greatest double.
@@ -21,10 +23,11 @@ public:
 
 private:
     // Whole numbers and doubles are kept apart, each without loss; `units_` counts the smallest
-    // doubles (2^-1074) in two's complement, and is empty until there is a double.
+    // doubles (2^-1074) in two's complement, and is empty while there is no double.
     __extension__ __int128 whole_ = 0;
     std::vector<std::uint64_t> units_;
     std::uint64_t count_ = 0;
+    std::uint64_t doubles_ = 0;
 };
 
 }  // namespace stele

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -45,18 +46,45 @@ struct MatchDelta {
 struct WatchedCondition {
     std::string name;
     const Condition* condition = nullptr;  // outlives the matcher
+    /// Offer every match at once: its matches have ratings of their own, or are counted or gathered.
+    bool offer_all = false;
 };
 
+/// Offers matches in such an order that a cross product is never held: a condition whose matches all
+/// have the same rating may keep back those that come later in the agenda's order (older first or
+/// newer first: per age, by bound ids) than one it offers. What is kept back is offered when what stands
+/// before it is withdrawn or gone.
 class Matcher {
 public:
+    /// Is a match refracted, that is claimed, closed or dead? Asked when one is about to be offered.
+    using Refracted = std::function<bool(const Match&)>;
+
+    /// Tells of every active entry of a region.
+    using RegionReader = std::function<void(const std::string& region, const std::function<void(const EntryPtr&)>&)>;
+
     virtual ~Matcher() = default;
     /// `start`, `after` and `every` count from here.
     virtual void begin_run(Position run, TimeMs time) = 0;
     virtual void commit(Position position, TimeMs time, std::span<const EntryChange> changes) = 0;
     /// The board's time has moved on with the record at `position`.
     virtual void clock(Position position, TimeMs now) = 0;
-    /// What changed since the last call, in an order that depends on the feed alone.
+    /// What is offered since the last call and what is no more, in an order that depends on the feed alone.
     virtual MatchDelta take_delta() = 0;
+    /// The match behind a record, if it holds now, offered or not.
+    [[nodiscard]] virtual MatchPtr find(std::uint32_t condition, const MatchRecord& record) const = 0;
+    /// An offered match was taken up. It is not told as removed; what it kept back is offered in its place.
+    virtual void withdraw(const Match& match) = 0;
+    /// A match that was withdrawn may run again: it is offered once more, if it holds.
+    virtual void offer(const MatchPtr& match) = 0;
+    /// Every match that holds, offered or not, refracted or not, by key. For inspection: costs what it returns and
+    /// more.
+    [[nodiscard]] virtual std::vector<MatchPtr> all_matches(std::uint32_t condition) const = 0;
+    /// A condition that comes while the board is full: what its terms did before that is not known, so
+    /// what holds has held since its bindings came to be. Costs what its own patterns cost. `entries` is
+    /// asked for regions that nobody has watched so far; without it they are taken to be empty.
+    virtual void add(std::uint32_t index, const WatchedCondition& condition, const RegionReader& entries) = 0;
+    /// Its matches are told as removed.
+    virtual void remove(std::uint32_t index) = 0;
     /// The next time at which a term could change by time alone.
     [[nodiscard]] virtual std::optional<TimeMs> next_due() const = 0;
     /// Is a `quiet` or `after` still to come true for which everything else holds?
@@ -65,9 +93,13 @@ public:
     [[nodiscard]] virtual std::uint32_t current_version(const EntryId& id) const = 0;
 };
 
-/// Re-evaluates what a commit touched: simple enough to believe, and so the oracle of anything
-/// faster. New and changed entries are bound first and joined outward; terms that bind nothing are
-/// asked again for each binding when their region changed.
+/// Re-evaluates what a commit touched and offers every match at once: simple enough to believe, and so
+/// the oracle of the incremental one.
 std::unique_ptr<Matcher> make_reevaluating_matcher(std::vector<WatchedCondition> conditions);
+
+/// Indexes entries, groups and preconditions, so that the cost of a commit depends on what it touches and
+/// not on how many conditions or entries there are. docs/architecture.md, "The matcher", says how.
+std::unique_ptr<Matcher> make_incremental_matcher(std::vector<WatchedCondition> conditions,
+                                                  Matcher::Refracted refracted);
 
 }  // namespace stele

@@ -200,35 +200,82 @@ bool concerns(const Term& term, const EntryPtr& before, const EntryPtr& after, c
 
 class ReevaluatingMatcher final : public Matcher {
 public:
-    explicit ReevaluatingMatcher(std::vector<WatchedCondition> conditions) {
-        watched_.reserve(conditions.size());
-        for (WatchedCondition& condition : conditions) {
-            Watched watched;
-            watched.name = std::move(condition.name);
-            watched.condition = condition.condition;
-            for (const Term& term : watched.condition->terms) {
-                (term.binds() ? watched.binding : watched.others).push_back(&term);
-                watched.timed = watched.timed || depends_on_time(term);
-                collect_regions(term, watched.regions);
-            }
-            for (const std::string& region : watched.regions) {
-                regions_.try_emplace(region);
-                watchers_[region].push_back(static_cast<std::uint32_t>(watched_.size()));
-            }
-            watched_.push_back(std::move(watched));
+    explicit ReevaluatingMatcher(const std::vector<WatchedCondition>& conditions) {
+        for (std::uint32_t i = 0; i < conditions.size(); ++i) add(i, conditions[i], {});
+    }
+
+    void add(std::uint32_t index, const WatchedCondition& condition, const RegionReader& entries) override {
+        if (index >= watched_.size()) watched_.resize(index + 1);
+        Watched watched;
+        watched.name = condition.name;
+        watched.condition = condition.condition;
+        for (const Term& term : watched.condition->terms) {
+            (term.binds() ? watched.binding : watched.others).push_back(&term);
+            watched.timed = watched.timed || depends_on_time(term);
+            collect_regions(term, watched.regions);
         }
+        for (const std::string& region : watched.regions) {
+            const auto [memory, fresh] = regions_.try_emplace(region);
+            if (fresh && entries) {
+                entries(region, [&](const EntryPtr& entry) { memory->second.active[entry->id.number] = entry; });
+            }
+            watchers_[region].push_back(index);
+        }
+        watched_[index] = std::move(watched);
+        if (watched_[index].timed) timed_.push_back(index);
         // A condition that binds nothing has one binding from the outset: the empty one.
-        for (std::uint32_t i = 0; i < watched_.size(); ++i) {
-            if (watched_[i].timed) timed_.push_back(i);
-            if (watched_[i].binding.empty()) add_binding(i, Bindings(watched_[i].condition->variables.size()));
+        Bindings bindings(watched_[index].condition->variables.size());
+        const std::size_t nobody = watched_[index].binding.size();
+        join(index, 0, nobody, nullptr, bindings);
+    }
+
+    void remove(std::uint32_t index) override {
+        for (const auto& [key, state] : watched_[index].bindings) {
+            if (state.match) tell_removed(state.match);
         }
+        for (const std::string& region : watched_[index].regions) {
+            std::vector<std::uint32_t>& watchers = watchers_[region];
+            watchers.erase(std::find(watchers.begin(), watchers.end(), index));
+        }
+        if (watched_[index].timed) timed_.erase(std::find(timed_.begin(), timed_.end(), index));
+        watched_[index] = Watched{};
+    }
+
+    MatchPtr find(std::uint32_t condition, const MatchRecord& record) const override {
+        if (condition >= watched_.size()) return nullptr;
+        BindingKey key;
+        for (const BoundEntry& entry : record.bound) key.emplace_back(entry.id.number, entry.version);
+        const auto state = watched_[condition].bindings.find(key);
+        if (state == watched_[condition].bindings.end() || !state->second.match) return nullptr;
+        return state->second.match->key == record.key ? state->second.match : nullptr;
+    }
+
+    // Everything is on offer at all times.
+    void withdraw(const Match&) override {}
+    void offer(const MatchPtr& match) override {
+        const MatchPtr found = find(match->condition, {match->key, match->bound, match->episodes});
+        if (!found || untold_.count(found.get()) > 0) return;
+        delta_.added.push_back(found);
+        untold_.insert(found.get());
+    }
+
+    std::vector<MatchPtr> all_matches(std::uint32_t condition) const override {
+        std::vector<MatchPtr> matches;
+        if (condition >= watched_.size()) return matches;
+        for (const auto& [key, state] : watched_[condition].bindings) {
+            if (state.match) matches.push_back(state.match);
+        }
+        std::sort(matches.begin(), matches.end(), [](const MatchPtr& a, const MatchPtr& b) { return a->key < b->key; });
+        return matches;
     }
 
     void begin_run(Position run, TimeMs time) override {
         run_ = run;
         run_time_ = time;
         now_ = std::max(now_, time);
-        for (std::uint32_t i = 0; i < watched_.size(); ++i) ask_again(i, run, {}, true);
+        for (std::uint32_t i = 0; i < watched_.size(); ++i) {
+            if (watched_[i].condition != nullptr) ask_again(i, run, {}, true);
+        }
     }
 
     void commit(Position position, TimeMs time, std::span<const EntryChange> changes) override {
@@ -531,7 +578,7 @@ Hash128 match_key(std::string_view name, const std::vector<BoundEntry>& bound, c
 }
 
 std::unique_ptr<Matcher> make_reevaluating_matcher(std::vector<WatchedCondition> conditions) {
-    return std::make_unique<ReevaluatingMatcher>(std::move(conditions));
+    return std::make_unique<ReevaluatingMatcher>(conditions);
 }
 
 }  // namespace stele

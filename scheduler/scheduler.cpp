@@ -60,6 +60,11 @@ Position newest_cause(const SourceSpec& source, const std::vector<MatchPtr>& mem
     return cause;
 }
 
+// Only where all matches of a source are rated alike and taken one by one may some wait unseen.
+bool needs_all_matches(const SourceSpec& source) {
+    return source.priority_field || source.wake == WakeMode::batch || source.when.has_idle();
+}
+
 }  // namespace
 
 const char* to_text(StopReason reason) {
@@ -262,7 +267,7 @@ bool Scheduler::is_current(const MatchRecord& member) const {
 }
 
 MatchPtr Scheduler::find_match(std::uint32_t source, const MatchRecord& member) const {
-    if (const auto found = present_.find(member.key); found != present_.end()) return found->second;
+    if (!crew_->sources[source].when.has_idle()) return matcher_->find(source, member);
     if (sources_[source].idle_pool.empty()) return nullptr;
     const IdleMatches& idle = idle_matches(source);
     const auto found = idle.whole.find(member.key);
@@ -466,12 +471,14 @@ Status Scheduler::take_crew(const Record& record, Position position, bool new_ru
     }
 
     std::vector<WatchedCondition> conditions;
-    for (const SourceSpec& source : crew_->sources) conditions.push_back({source.name, &source.when});
+    for (const SourceSpec& source : crew_->sources) {
+        conditions.push_back({source.name, &source.when, needs_all_matches(source)});
+    }
     if (crew_->stop.goal) conditions.push_back({"stop.goal", &*crew_->stop.goal});
-    matcher_ = make_reevaluating_matcher(std::move(conditions));
+    matcher_ = make_incremental_matcher(std::move(conditions),
+                                        [this](const Match& match) { return status_.count(match.key) > 0; });
     agenda_.emplace(crew_->strategy);
     cycles_.emplace(crew_->stop.cycle);
-    present_.clear();
     goals_ = 0;
     // What a term's truth was, and since when, is a matter of the board's history, not of this crew's:
     // a new matcher goes through the run as the old one did, ticks and silences included.
@@ -511,6 +518,7 @@ void Scheduler::fold_claim(const FoldedRecord& folded, Effects& effects) {
         agenda_->remove(member.key);
         if (state.idle.open) state.idle.open->remove(member.key);
         status_[member.key] = MatchStatus::claimed;
+        matcher_->withdraw(*match);
         members.push_back(std::move(match));
     }
     // Members that a retry leaves behind are open again, if they ever come back.
@@ -701,10 +709,11 @@ void Scheduler::fold_commit(const FoldedRecord& folded) {
             refused.due = never;
             refused.last_error = join(refusals);
             for (const MatchPtr& member : members) status_[member->key] = MatchStatus::claimed;
-            refused.members = std::move(members);
+            refused.members = members;
             to_bury_.insert(refused.id);
             activations_[refused.id] = std::move(refused);
         }
+        for (const MatchPtr& member : members) matcher_->withdraw(*member);
     } else if (record.activation) {
         const auto found = activations_.find(record.activation);
         if (found == activations_.end() || found->second.attempt != record.attempt ||
@@ -799,11 +808,8 @@ void Scheduler::fold_dead(const Record& record) {
     if (found == activations_.end()) return;
     Activation& over = found->second;
     if (over.state == Activation::State::running) end_attempt(over);
-    DeadActivation dead{over.id, crew_->sources[over.source].name, record.reason, {}};
-    for (const MatchPtr& member : over.members) {
-        status_[member->key] = MatchStatus::dead;
-        dead.members.push_back(member->key);
-    }
+    DeadActivation dead{over.id, crew_->sources[over.source].name, record.reason, over.members};
+    for (const MatchPtr& member : over.members) status_[member->key] = MatchStatus::dead;
     dead_.push_back(std::move(dead));
     to_bury_.erase(over.id);
     activations_.erase(found);
@@ -828,9 +834,9 @@ void Scheduler::fold_signal(const Record& record) {
                 sources_[*source].once_done = false;
                 sources_[*source].idle.open.reset();
             }
-            for (const Hash128& key : dead.members) {
-                status_.erase(key);
-                if (const auto match = present_.find(key); match != present_.end()) enqueue(match->second);
+            for (const MatchPtr& member : dead.members) {
+                status_.erase(member->key);
+                matcher_->offer(member);
             }
         }
         dead_ = std::move(kept);
@@ -862,7 +868,6 @@ void Scheduler::absorb_matches() {
             state.idle.open.reset();
             continue;
         }
-        present_.erase(match->key);
         agenda_->remove(match->key);
         if (agenda_->size_of(match->condition) == 0) state.batch_opened.reset();
     }
@@ -873,7 +878,6 @@ void Scheduler::absorb_matches() {
             sources_[match->condition].idle_pool[match->key] = match;
             sources_[match->condition].idle.open.reset();
         } else {
-            present_[match->key] = match;
             enqueue(match);
         }
     }
@@ -921,8 +925,9 @@ void Scheduler::release(ActivationId id) {
     activations_.erase(found);
     for (const MatchPtr& member : members) {
         status_.erase(member->key);
-        if (const auto match = present_.find(member->key); match != present_.end()) enqueue(match->second);
+        matcher_->offer(member);
     }
+    absorb_matches();
 }
 
 void Scheduler::close(ActivationId id, const std::vector<std::uint32_t>& stale_members) {
@@ -1267,8 +1272,11 @@ bool Scheduler::is_being_called(const Hash128& key) const { return being_called_
 
 std::vector<MatchPtr> Scheduler::open_matches() const {
     std::vector<MatchPtr> open;
-    for (const auto& [key, match] : present_) {
-        if (status_.count(key) == 0) open.push_back(match);
+    for (std::uint32_t source = 0; matcher_ && source < sources_.size(); ++source) {
+        if (crew_->sources[source].when.has_idle()) continue;
+        for (MatchPtr& match : matcher_->all_matches(source)) {
+            if (status_.count(match->key) == 0) open.push_back(std::move(match));
+        }
     }
     std::sort(open.begin(), open.end(), [](const MatchPtr& a, const MatchPtr& b) {
         return a->condition != b->condition ? a->condition < b->condition : a->key < b->key;

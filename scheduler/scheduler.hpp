@@ -80,7 +80,7 @@ struct DeadActivation {
     ActivationId id;
     std::string source;
     std::string error;
-    std::vector<Hash128> members;
+    std::vector<MatchPtr> members;
 };
 
 /// A rule to be worked out now; its commit must be the next record.
@@ -156,7 +156,7 @@ public:
     [[nodiscard]] std::optional<Position> answer_of(const Hash128& key) const;
     /// Somebody is making a call with this key right now.
     [[nodiscard]] bool is_being_called(const Hash128& key) const;
-    /// Matches that hold and have not run, dead ones left out.
+    /// Matches that hold and have not run, dead ones left out. For inspection: finds them all anew.
     [[nodiscard]] std::vector<MatchPtr> open_matches() const;
 
 private:
@@ -263,7 +263,6 @@ private:
     TimeMs stop_deadline_;
 
     std::unordered_map<Hash128, MatchStatus> status_;
-    std::unordered_map<Hash128, MatchPtr> present_;
     std::size_t goals_ = 0;
     Position last_content_change_;  // by a non-idle activation or from outside
     std::map<ActivationId, Activation> activations_;

@@ -449,8 +449,14 @@ void compare_one_program(std::uint32_t seed, std::size_t conditions_count, bool 
         watched.push_back({"source" + std::to_string(i), &conditions[i]});
         models.emplace_back(conditions[i]);
     }
-    const std::unique_ptr<Matcher> matcher = make_reevaluating_matcher(watched);
-    Follower follower;
+    // The simple matcher, the incremental one with everything on offer, and as it is used.
+    std::vector<WatchedCondition> all_offered = watched;
+    for (WatchedCondition& one : all_offered) one.offer_all = true;
+    const auto never = [](const Match&) { return false; };
+    const std::unique_ptr<Matcher> matchers[] = {make_reevaluating_matcher(watched),
+                                                 make_incremental_matcher(all_offered, never),
+                                                 make_incremental_matcher(watched, never)};
+    Follower followers[3];
     std::map<EntryId, std::uint32_t> versions;
     Version now;
     for (Model& model : models) model.add(now, false);
@@ -462,26 +468,45 @@ void compare_one_program(std::uint32_t seed, std::size_t conditions_count, bool 
         if (step == run_at) {
             now.position = position;
             now.changes.clear();
-            matcher->begin_run(position, {static_cast<std::int64_t>(position.number)});
+            for (const auto& matcher : matchers) {
+                matcher->begin_run(position, {static_cast<std::int64_t>(position.number)});
+            }
         } else {
             now = random_version(dice, now.state, position, versions);
-            matcher->commit(position, {static_cast<std::int64_t>(position.number)}, now.changes);
+            for (const auto& matcher : matchers) {
+                matcher->commit(position, {static_cast<std::int64_t>(position.number)}, now.changes);
+            }
         }
         for (Model& model : models) model.add(now, step >= run_at);
         if (asked_rarely && step < steps && roll(dice, 3) != 0) continue;
-        follower.take(matcher->take_delta());
+        for (std::size_t which = 0; which < 3; ++which) followers[which].take(matchers[which]->take_delta());
         for (std::uint32_t i = 0; i < conditions.size(); ++i) {
             const Matches expected = models[i].matches();
-            const Matches found = follower.matches(i);
-            REQUIRE_MESSAGE(expected == found, "condition " << i << " after step " << step << ": the model has "
-                                                            << told(expected) << " the matcher " << told(found));
-            REQUIRE(follower.size(i) == expected.size());
+            for (std::size_t which = 0; which < 2; ++which) {
+                const Matches found = followers[which].matches(i);
+                REQUIRE_MESSAGE(expected == found, "condition " << i << " after step " << step << ", matcher " << which
+                                                                << ": the model has " << told(expected)
+                                                                << " the matcher " << told(found));
+                REQUIRE(followers[which].size(i) == expected.size());
+            }
+            Matches listed;
+            for (const MatchPtr& match : matchers[2]->all_matches(i)) listed[match->bound] = match->episodes;
+            REQUIRE_MESSAGE(expected == listed, "condition " << i << " after step " << step << ": the model has "
+                                                             << told(expected) << " listed are " << told(listed));
+            // What it offers is among them, and is something wherever there is anything.
+            REQUIRE(followers[2].matches(i).empty() == expected.empty());
+            for (const auto& [bound, episodes] : followers[2].matches(i)) {
+                REQUIRE(expected.count(bound) == 1);
+                REQUIRE(expected.at(bound) == episodes);
+            }
         }
     }
     // Regions that some condition watches are known by their versions.
     for (const auto& [id, entry] : now.state) {
-        const std::uint32_t known = matcher->current_version(id);
-        REQUIRE((known == entry->version || known == 0));
+        for (const auto& matcher : matchers) {
+            const std::uint32_t known = matcher->current_version(id);
+            REQUIRE((known == entry->version || known == 0));
+        }
     }
 }
 

@@ -1,0 +1,233 @@
+#include "scheduler/entry_index.hpp"
+
+#include <algorithm>
+#include <cassert>
+#include <cstring>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "scheduler/evaluate.hpp"
+
+namespace stele::matching {
+
+KeyHasher::KeyHasher() {}  // bytes_ is left as it is: what is hashed has been written before
+
+void KeyHasher::put(const void* bytes, std::size_t size) {
+    if (size > bytes_.size() - size_) {
+        const XXH128_hash_t before = XXH3_128bits(bytes_.data(), size_);
+        std::memcpy(bytes_.data(), &before, sizeof before);
+        size_ = sizeof before;
+        if (size > bytes_.size() - size_) {
+            const XXH128_hash_t long_one = XXH3_128bits(bytes, size);
+            std::memcpy(bytes_.data() + size_, &long_one, sizeof long_one);
+            size_ += sizeof long_one;
+            return;
+        }
+    }
+    std::memcpy(bytes_.data() + size_, bytes, size);
+    size_ += size;
+}
+
+void KeyHasher::add(const Value& value) {
+    if (value.is_int()) {
+        const char tag = 'i';
+        const std::int64_t number = value.as_int();
+        put(&tag, 1);
+        put(&number, sizeof number);
+    } else if (value.is_string()) {
+        const std::string& text = value.as_string();
+        const auto size = static_cast<std::uint32_t>(text.size());
+        const char tag = 's';
+        put(&tag, 1);
+        put(&size, sizeof size);
+        put(text.data(), text.size());
+    } else if (value.is_null()) {
+        put("n", 1);
+    } else {
+        const std::string text = to_json(value);
+        const char tag = 'j';
+        const auto size = static_cast<std::uint32_t>(text.size());
+        put(&tag, 1);
+        put(&size, sizeof size);
+        put(text.data(), text.size());
+    }
+}
+
+void KeyHasher::add(const Entry& entry, const Field& field) {
+    static const Value null;
+    if (field.attribute == Attribute::content) {
+        const Value* value = content_at(entry, field.path);
+        return add(value == nullptr ? null : *value);
+    }
+    const std::optional<Value> value = value_at(entry, field.attribute, field.path);
+    add(value ? *value : null);
+}
+
+Hash128 KeyHasher::finish() const {
+    const XXH128_hash_t hash = XXH3_128bits(bytes_.data(), size_);
+    return {hash.low64, hash.high64};
+}
+
+Hash128 key_of(const Entry& entry, const std::vector<Field>& fields) {
+    KeyHasher hasher;
+    for (const Field& field : fields) hasher.add(entry, field);
+    return hasher.finish();
+}
+
+// ---- arrangements --------------------------------------------------------------------------------
+
+// Ascending. What was taken out of a long one stays as a gap (its lowest bit set) until there are many.
+struct Arrangement::Numbers {
+    std::vector<std::uint64_t> marked;  // number * 2 + (gap ? 1 : 0)
+    std::size_t live = 0;
+
+    [[nodiscard]] std::vector<std::uint64_t>::iterator place(std::uint64_t number) {
+        return std::lower_bound(marked.begin(), marked.end(), number << 1);
+    }
+    void insert(std::uint64_t number) {
+        if (marked.empty() || marked.back() < number << 1) {
+            marked.push_back(number << 1);
+            ++live;
+            return;
+        }
+        const auto at = place(number);
+        if (at != marked.end() && *at >> 1 == number) {
+            live += *at & 1;
+            *at = number << 1;
+            return;
+        }
+        marked.insert(at, number << 1);
+        ++live;
+    }
+    void erase(std::uint64_t number) {
+        const auto at = place(number);
+        if (at == marked.end() || *at >> 1 != number || (*at & 1) != 0) return;
+        *at |= 1;
+        --live;
+        if (marked.size() < 32 || live * 2 > marked.size()) return;
+        marked.erase(std::remove_if(marked.begin(), marked.end(), [](std::uint64_t m) { return (m & 1) != 0; }),
+                     marked.end());
+    }
+    [[nodiscard]] std::uint64_t next(std::uint64_t from) const {
+        auto at = std::lower_bound(marked.begin(), marked.end(), from << 1);
+        while (at != marked.end() && (*at & 1) != 0) ++at;
+        return at == marked.end() ? 0 : *at >> 1;
+    }
+};
+
+Arrangement::~Arrangement() {
+    for (const auto& [key, bucket] : buckets_) {
+        if ((bucket & 1) == 0) delete numbers_of(bucket);
+    }
+}
+
+void Arrangement::insert(const Entry& entry) {
+    const std::uint64_t number = entry.id.number;
+    const auto [at, fresh] = buckets_.try_emplace(key_of(entry, fields_).low, number << 1 | 1);
+    if (fresh) return;
+    if ((at->second & 1) != 0) {
+        const std::uint64_t other = at->second >> 1;
+        if (other == number) return;
+        auto numbers = std::make_unique<Numbers>();
+        numbers->insert(std::min(other, number));
+        numbers->insert(std::max(other, number));
+        at->second = reinterpret_cast<Bucket>(numbers.release());
+        return;
+    }
+    numbers_of(at->second)->insert(number);
+}
+
+void Arrangement::erase(const Entry& entry) {
+    const std::uint64_t number = entry.id.number;
+    const auto at = buckets_.find(key_of(entry, fields_).low);
+    if (at == buckets_.end()) return;
+    if ((at->second & 1) != 0) {
+        if (at->second >> 1 == number) buckets_.erase(at);
+        return;
+    }
+    Numbers* numbers = numbers_of(at->second);
+    numbers->erase(number);
+    if (numbers->live > 0) return;
+    delete numbers;
+    buckets_.erase(at);
+}
+
+std::uint64_t Arrangement::next(std::uint64_t key, std::uint64_t from) const {
+    const auto at = buckets_.find(key);
+    if (at == buckets_.end()) return 0;
+    if ((at->second & 1) != 0) return at->second >> 1 >= from ? at->second >> 1 : 0;
+    return numbers_of(at->second)->next(from);
+}
+
+// ---- tables --------------------------------------------------------------------------------------
+
+const EntryPtr& EntryTable::find(std::uint64_t number) const {
+    static const EntryPtr none;
+    const std::size_t chunk = number / chunk_entries;
+    if (chunk >= chunks_.size() || !chunks_[chunk]) return none;
+    return chunks_[chunk]->entries[number % chunk_entries];
+}
+
+EntryPtr EntryTable::put(EntryPtr entry) {
+    const std::uint64_t number = entry->id.number;
+    const std::size_t chunk = number / chunk_entries;
+    if (chunk >= chunks_.size()) chunks_.resize(chunk + 1);
+    if (!chunks_[chunk]) chunks_[chunk] = std::make_unique<Chunk>();
+    EntryPtr& slot = chunks_[chunk]->entries[number % chunk_entries];
+    EntryPtr before = std::move(slot);
+    slot = std::move(entry);
+    for (const auto& arrangement : arrangements_) {
+        if (before) arrangement->erase(*before);
+        arrangement->insert(*slot);
+    }
+    if (!before) {
+        ++size_;
+        ++chunks_[chunk]->used;
+    }
+    return before;
+}
+
+EntryPtr EntryTable::erase(std::uint64_t number) {
+    const std::size_t chunk = number / chunk_entries;
+    if (chunk >= chunks_.size() || !chunks_[chunk]) return nullptr;
+    EntryPtr before = std::move(chunks_[chunk]->entries[number % chunk_entries]);
+    chunks_[chunk]->entries[number % chunk_entries] = nullptr;
+    if (!before) return nullptr;
+    for (const auto& arrangement : arrangements_) arrangement->erase(*before);
+    --size_;
+    if (--chunks_[chunk]->used == 0) chunks_[chunk].reset();
+    return before;
+}
+
+std::uint64_t EntryTable::next(std::uint64_t from) const {
+    for (std::size_t chunk = from / chunk_entries; chunk < chunks_.size(); ++chunk) {
+        if (!chunks_[chunk]) continue;
+        std::size_t at = chunk == from / chunk_entries ? from % chunk_entries : 0;
+        for (; at < chunk_entries; ++at) {
+            if (chunks_[chunk]->entries[at]) return chunk * chunk_entries + at;
+        }
+    }
+    return 0;
+}
+
+Arrangement* EntryTable::arrange(const std::vector<Field>& fields) {
+    for (const auto& known : arrangements_) {
+        if (known->fields() != fields) continue;
+        ++known->users;
+        return known.get();
+    }
+    arrangements_.push_back(std::make_unique<Arrangement>(fields));
+    Arrangement* fresh = arrangements_.back().get();
+    fresh->users = 1;
+    for (std::uint64_t number = next(1); number != 0; number = next(number + 1)) fresh->insert(*find(number));
+    return fresh;
+}
+
+void EntryTable::release(Arrangement* arrangement) {
+    if (--arrangement->users > 0) return;
+    arrangements_.erase(std::find_if(arrangements_.begin(), arrangements_.end(),
+                                     [&](const auto& known) { return known.get() == arrangement; }));
+}
+
+}  // namespace stele::matching
