@@ -22,6 +22,7 @@
 #include "scheduler/condition_family.hpp"
 #include "scheduler/evaluate.hpp"
 #include "scheduler/group_table.hpp"
+#include "scheduler/held_conditions.hpp"
 #include "scheduler/matcher.hpp"
 
 namespace stele {
@@ -46,6 +47,9 @@ struct Member {
     std::string name;
     const Condition* condition = nullptr;
     bool offer_all = false;
+    /// Its matches are the bindings of a condition that is held binding by binding; `condition` is then
+    /// this, which has but the terms that bind.
+    std::unique_ptr<const Condition> binding_terms;
     /// What its terms did up to here is not known.
     Position added_at;
     Family* family = nullptr;
@@ -103,10 +107,13 @@ struct Touched {
     std::size_t before = 0;  // where its predicates' answers stand in `answers_`
 };
 
-class IncrementalMatcher final : public Matcher, private matching::IndexMaker {
+class IncrementalMatcher final : public Matcher,
+                                 private matching::IndexMaker,
+                                 private matching::HeldConditions::Listener {
 public:
     IncrementalMatcher(std::vector<WatchedCondition> conditions, Refracted refracted)
-        : refracted_(std::move(refracted)), others_(make_reevaluating_matcher({})) {
+        : refracted_(std::move(refracted)),
+          held_([this](const std::string& name) -> EntryTable& { return region(name).entries; }, *this) {
         seeds_.emplace_back();
         nodes_.emplace_back();
         for (std::uint32_t i = 0; i < conditions.size(); ++i) add(i, conditions[i], {});
@@ -114,7 +121,8 @@ public:
 
     void begin_run(Position run, TimeMs time) override {
         run_ = run;
-        others_->begin_run(run, time);
+        now_ = std::max(now_, time);
+        held_.begin_run(run, time);
         for (const std::uint32_t index : starting_) {
             Member& member = *members_[index];
             while (member.first_seed != 0) {
@@ -128,12 +136,13 @@ public:
 
     void commit(Position position, TimeMs time, std::span<const EntryChange> changes) override {
         newest_ = std::max(newest_, position);
-        others_->commit(position, time, changes);
+        now_ = std::max(now_, time);
         touched_.clear();
         answers_.clear();
         fresh_.clear();
         for (const EntryChange& change : changes) apply(change);
         settle_groups(position);
+        held_.settle(position);
         for (std::size_t i = 0; i < to_advance_.size(); ++i) {
             const std::uint32_t seed = to_advance_[i];
             seeds_[seed].to_advance = false;
@@ -144,12 +153,17 @@ public:
             if (region->entries.find(entry->id.number) == entry) plant_entry(*region, entry, position);
         }
         plant_groups(position);
+        held_.clock(position, now_);
     }
 
-    void clock(Position position, TimeMs now) override { others_->clock(position, now); }
+    void clock(Position position, TimeMs now) override {
+        now_ = std::max(now_, now);
+        newest_ = std::max(newest_, position);
+        held_.clock(position, now_);
+    }
 
     MatchDelta take_delta() override {
-        MatchDelta delta = others_->take_delta();
+        MatchDelta delta;
         for (MatchPtr& match : removed_) delta.removed.push_back(std::move(match));
         for (MatchPtr& match : added_) {
             if (untold_.count(match.get()) > 0) delta.added.push_back(std::move(match));
@@ -161,7 +175,8 @@ public:
     }
 
     MatchPtr find(std::uint32_t condition, const MatchRecord& record) const override {
-        if (condition >= members_.size() || !members_[condition]) return others_->find(condition, record);
+        if (condition >= members_.size() || !members_[condition]) return nullptr;
+        if (held_.has(condition)) return held_.find(condition, record);
         const Member& member = *members_[condition];
         const Family& family = *member.family;
         if (record.bound.size() != family.binding.size()) return nullptr;
@@ -181,6 +196,10 @@ public:
     }
 
     void withdraw(const Match& match) override {
+        if (held_offered_.erase(match.key) > 0) {
+            untold_.erase(&match);
+            return;
+        }
         const auto found = by_key_.find(match.key);
         if (found == by_key_.end()) return;
         const std::uint32_t seed = found->second;
@@ -189,30 +208,33 @@ public:
     }
 
     void offer(const MatchPtr& match) override {
-        if (match->condition >= members_.size() || !members_[match->condition]) return others_->offer(match);
-        if (by_key_.count(match->key) > 0) return;
+        if (by_key_.count(match->key) > 0 || held_offered_.count(match->key) > 0) return;
         MatchPtr found = find(match->condition, {match->key, match->bound, match->episodes});
         if (!found) return;
+        if (held_.has(match->condition)) return came(found);
         const std::uint32_t seed = new_seed(*members_[match->condition]);
         seeds_[seed].kind = Seed::Kind::one;
         set_head(seed, std::move(found));
     }
 
     std::vector<MatchPtr> all_matches(std::uint32_t condition) const override {
-        if (condition >= members_.size() || !members_[condition]) return others_->all_matches(condition);
-        const Member& member = *members_[condition];
         std::vector<MatchPtr> matches;
-        Search search(member, member.family->whole);
-        run(search, [&](Search& found) {
-            matches.push_back(make_match(member, found.bindings, found.groups));
-            return true;
-        });
+        if (condition >= members_.size() || !members_[condition]) return matches;
+        if (held_.has(condition)) {
+            matches = held_.all_matches(condition);
+        } else {
+            const Member& member = *members_[condition];
+            Search search(member, member.family->whole);
+            run(search, [&](Search& found) {
+                matches.push_back(make_match(member, found.bindings, found.groups));
+                return true;
+            });
+        }
         std::sort(matches.begin(), matches.end(), [](const MatchPtr& a, const MatchPtr& b) { return a->key < b->key; });
         return matches;
     }
 
     void add(std::uint32_t index, const WatchedCondition& watched, const RegionReader& entries) override {
-        if (!matching::is_indexable(*watched.condition)) return others_->add(index, watched, entries);
         if (index >= members_.size()) members_.resize(index + 1);
         assert(!members_[index]);
         reader_ = &entries;
@@ -224,7 +246,18 @@ public:
         member.condition = watched.condition;
         member.offer_all = watched.offer_all;
         member.added_at = newest_;
-        member.family = &family_of(*watched.condition);
+        if (!matching::is_indexable(*watched.condition)) {
+            auto binding_terms = std::make_unique<Condition>();
+            binding_terms->variables = watched.condition->variables;
+            for (const Term& term : watched.condition->terms) {
+                if (term.binds()) binding_terms->terms.push_back(term);
+            }
+            member.binding_terms = std::move(binding_terms);
+            member.condition = member.binding_terms.get();
+            member.offer_all = true;
+            held_.add(index, watched);
+        }
+        member.family = &family_of(*member.condition);
         Family& family = *member.family;
         family.members.insert(std::lower_bound(family.members.begin(), family.members.end(), index), index);
         for (std::size_t variable = 0; variable < family.binding.size(); ++variable) {
@@ -238,7 +271,6 @@ public:
     }
 
     void remove(std::uint32_t index) override {
-        if (index >= members_.size() || !members_[index]) return others_->remove(index);
         Member& member = *members_[index];
         while (member.first_seed != 0) {
             if (seeds_[member.first_seed].head) take_head(member.first_seed, true);
@@ -253,16 +285,17 @@ public:
         }
         family.members.erase(std::lower_bound(family.members.begin(), family.members.end(), index));
         if (!family.starts.empty()) starting_.erase(std::lower_bound(starting_.begin(), starting_.end(), index));
+        if (held_.has(index)) held_.remove(index);
         members_[index].reset();
         if (family.members.empty()) drop_family(family);
     }
 
-    std::optional<TimeMs> next_due() const override { return others_->next_due(); }
-    bool holds_due() const override { return others_->holds_due(); }
+    std::optional<TimeMs> next_due() const override { return held_.next_due(); }
+    bool holds_due() const override { return held_.holds_due(); }
 
     std::uint32_t current_version(const EntryId& id) const override {
         const auto region = region_index_.find(id.region);
-        if (region == region_index_.end()) return others_->current_version(id);
+        if (region == region_index_.end()) return 0;
         const EntryPtr& entry = regions_[region->second]->entries.find(id.number);
         return entry ? entry->version : 0;
     }
@@ -378,6 +411,7 @@ private:
             }
         }
         if (before) drop_matches_of(region, change.id.number);
+        if (before || change.after) held_.change(before, change.after, now_);
         if (change.after) fresh_.emplace_back(&region, change.after);
         if (!before && change.after && region.entries.size() == 1) set_side(region, false);
         if (before && !change.after && region.entries.size() == 0) set_side(region, true);
@@ -622,7 +656,7 @@ private:
         std::sort(matches.begin(), matches.end(),
                   [](const MatchPtr& a, const MatchPtr& b) { return a->bound < b->bound; });
         for (MatchPtr& match : matches) {
-            if (by_key_.count(match->key) > 0 || refracted_(*match)) continue;
+            if (by_key_.count(match->key) > 0 || (!member.binding_terms && refracted_(*match))) continue;
             const std::uint32_t index = new_seed(member);
             seeds_[index].kind = Seed::Kind::one;
             set_head(index, std::move(match));
@@ -745,8 +779,12 @@ private:
             node.table = term.table.get();
             node.group->first_node = new_node(index, node, node.group->first_node);
         }
-        added_.push_back(match);
-        untold_.insert(match.get());
+        if (member.binding_terms) {
+            held_.add_binding(member.index, match->entries);
+        } else {
+            added_.push_back(match);
+            untold_.insert(match.get());
+        }
         seeds_[index].head = std::move(match);
     }
 
@@ -790,8 +828,23 @@ private:
             free_nodes_.push_back(at);
         }
         seed.nodes.clear();
+        if (members_[match->condition]->binding_terms) {
+            return held_.drop_binding(match->condition, match->entries);
+        }
         // What came and went between two deltas is not told at all.
         if (untold_.erase(match.get()) == 0 && tell) removed_.push_back(match);
+    }
+
+    // Of conditions that are held binding by binding, everything is on offer.
+    void came(const MatchPtr& match) override {
+        if (refracted_(*match)) return;
+        held_offered_.insert(match->key);
+        added_.push_back(match);
+        untold_.insert(match.get());
+    }
+    void went(const MatchPtr& match) override {
+        if (held_offered_.erase(match->key) == 0) return;
+        if (untold_.erase(match.get()) == 0) removed_.push_back(match);
     }
 
     // ---- searching -------------------------------------------------------------------------------
@@ -1060,8 +1113,8 @@ private:
     }
 
     Refracted refracted_;
-    /// Conditions that cannot be indexed.
-    std::unique_ptr<Matcher> others_;
+    matching::HeldConditions held_;
+    boost::unordered_flat_set<Hash128, std::hash<Hash128>> held_offered_;
     std::vector<std::unique_ptr<Member>> members_;
     std::vector<std::uint32_t> starting_;  // members with `start`, ascending
     std::map<std::string, std::unique_ptr<Family>> families_;
@@ -1080,6 +1133,7 @@ private:
 
     Position run_;
     Position newest_;
+    TimeMs now_;
     std::vector<Touched> touched_;
     std::vector<char> answers_;
     std::vector<std::pair<Region*, EntryPtr>> fresh_;
