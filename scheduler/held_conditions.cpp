@@ -192,8 +192,7 @@ void HeldConditions::drop_binding(std::uint32_t index, const Bindings& entries) 
 
 // ---- a commit ------------------------------------------------------------------------------------
 
-void HeldConditions::change(const EntryPtr& before, const EntryPtr& after, TimeMs now) {
-    now_ = std::max(now_, now);
+void HeldConditions::change(const EntryPtr& before, const EntryPtr& after) {
     const std::string& region = after ? after->id.region : before->id.region;
     const auto watching = watchers_.find(region);
     if (watching == watchers_.end()) return;
@@ -262,7 +261,8 @@ void HeldConditions::ask(std::uint32_t binding, Position position, bool by_time)
         const Term& term = *watched.others[i];
         TermState& state = held.terms[i];
         const bool borne = state.borne;
-        const bool asked = by_time || state.asked;
+        // Time has gone on with the commit, and what it brought must not be planned past.
+        const bool asked = by_time || state.asked || depends_on_time(term);
         state.asked = state.borne = false;
         if (!asked) continue;
         std::size_t leaf = watched.first_leaf[i];

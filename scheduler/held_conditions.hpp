@@ -5,6 +5,7 @@
 // those whose time has come. For the incremental matcher alone. Loop thread.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -45,8 +46,10 @@ public:
     void drop_binding(std::uint32_t index, const Bindings& entries);
 
     void begin_run(Position run, TimeMs time);
-    /// One entry of a commit, told after the tables have changed.
-    void change(const EntryPtr& before, const EntryPtr& after, TimeMs now);
+    /// A commit begins.
+    void begin_commit(TimeMs now) { now_ = std::max(now_, now); }
+    /// One entry of it, told after the tables have changed.
+    void change(const EntryPtr& before, const EntryPtr& after);
     /// All of the commit has been told; bindings that it ended are gone, those it made have not come yet.
     void settle(Position position);
     void clock(Position position, TimeMs now);

@@ -137,6 +137,7 @@ public:
     void commit(Position position, TimeMs time, std::span<const EntryChange> changes) override {
         newest_ = std::max(newest_, position);
         now_ = std::max(now_, time);
+        held_.begin_commit(now_);
         touched_.clear();
         answers_.clear();
         fresh_.clear();
@@ -321,6 +322,7 @@ private:
     std::shared_ptr<GroupTable> groups(const std::string& name, const std::vector<Field>& fields,
                                        const Filter& filter) override {
         Term shape;
+        shape.kind = TermKind::none;  // so that every constant counts
         shape.region = name;
         shape.where = filter;
         std::string identity = matching::family_identity({{shape}, {}}) + '|';
@@ -411,7 +413,7 @@ private:
             }
         }
         if (before) drop_matches_of(region, change.id.number);
-        if (before || change.after) held_.change(before, change.after, now_);
+        if (before || change.after) held_.change(before, change.after);
         if (change.after) fresh_.emplace_back(&region, change.after);
         if (!before && change.after && region.entries.size() == 1) set_side(region, false);
         if (before && !change.after && region.entries.size() == 0) set_side(region, true);
