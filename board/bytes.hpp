@@ -117,6 +117,7 @@ public:
         failed_at_ = at_;
     }
     [[nodiscard]] bool ok() const { return !failed_; }
+    [[nodiscard]] std::size_t remaining() const { return bytes_.size() - at_; }
     [[nodiscard]] bool at_end() const { return at_ == bytes_.size(); }
     [[nodiscard]] std::size_t offset() const { return failed_ ? failed_at_ : at_; }
     [[nodiscard]] const char* why() const { return why_; }

@@ -18,6 +18,7 @@ inline constexpr std::size_t crew_nodes_max = 200'000;
 inline constexpr std::size_t crew_problems_max = 200;
 inline constexpr std::size_t name_bytes_max = 64;
 
+inline constexpr std::size_t score_nodes_max = 1'000;
 inline constexpr std::size_t terms_per_when_max = 32;
 inline constexpr std::size_t matches_per_source_max = 1'000'000;
 

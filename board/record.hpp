@@ -85,6 +85,8 @@ struct Record {
     Position snapshot;
     /// claimed and rule commits: the rating it was picked with.
     double rating = 0;
+    /// The same: what the rating was made of, as canonical JSON. Empty: the declared priority alone.
+    std::string rating_terms;
     /// claimed: after this the attempt is over, whoever ran it. result: how long it took.
     std::int64_t duration_ms = 0;
 

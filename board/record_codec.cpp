@@ -141,6 +141,7 @@ void put_body(ByteWriter& out, const Record& record) {
             out.varint(record.snapshot.number);
             out.real(record.rating);
             out.zigzag(record.duration_ms);
+            if (!record.rating_terms.empty()) out.text(record.rating_terms);
             return;
         case RecordKind::result:
         case RecordKind::abandoned:
@@ -159,6 +160,7 @@ void put_body(ByteWriter& out, const Record& record) {
             out.real(record.rating);
             out.varint(record.writes.size());
             for (const Write& write : record.writes) put_write(out, write);
+            if (!record.rating_terms.empty()) out.text(record.rating_terms);
             return;
         case RecordKind::dead:
             put_members(out, record.members);
@@ -191,6 +193,15 @@ void put_body(ByteWriter& out, const Record& record) {
     }
 }
 
+constexpr std::size_t payload_hash_bytes = 32;
+
+// Left out where there is nothing to say; what follows the body is the payload's hash.
+void get_rating_terms(ByteReader& in, Record& record) {
+    if (!in.ok() || in.remaining() <= payload_hash_bytes) return;
+    record.rating_terms = in.text();
+    if (record.rating_terms.empty()) in.fail("a rating made of nothing");
+}
+
 void get_body(ByteReader& in, Record& record) {
     switch (record.kind) {
         case RecordKind::run_started:
@@ -211,6 +222,7 @@ void get_body(ByteReader& in, Record& record) {
             record.snapshot.number = in.varint();
             record.rating = in.real();
             record.duration_ms = in.zigzag();
+            get_rating_terms(in, record);
             return;
         case RecordKind::result:
         case RecordKind::abandoned:
@@ -229,6 +241,7 @@ void get_body(ByteReader& in, Record& record) {
             record.rating = in.real();
             record.writes.resize(in.count(6));
             for (Write& write : record.writes) get_write(in, write);
+            get_rating_terms(in, record);
             return;
         }
         case RecordKind::dead:
@@ -297,7 +310,7 @@ void get_header(ByteReader& in, Record& record, std::string_view& payload_hash) 
     record.idempotency_key = in.text();
     record.trace = in.text();
     if (in.ok()) get_body(in, record);
-    payload_hash = in.raw(32);
+    payload_hash = in.raw(payload_hash_bytes);
     if (in.ok() && !in.at_end()) in.fail("bytes left over in the header");
 }
 

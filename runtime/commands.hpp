@@ -60,6 +60,8 @@ ExitCode command_show(const ShowOptions& options);
 
 ExitCode command_boards(const CommonOptions& options);
 ExitCode command_boards_rm(const CommonOptions& options, const std::string& board);
+/// Writes {key, value} into the board's region `control`.
+ExitCode command_control(const CommonOptions& options, const std::string& key, const Value& value);
 ExitCode command_backup(const CommonOptions& options, const std::string& target);
 ExitCode command_replay(const CommonOptions& options);
 

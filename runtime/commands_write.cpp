@@ -187,8 +187,8 @@ std::optional<ExitCode> run_through_owner(const RunOptions& options, const RunRe
 }
 
 // For what takes a moment: done here, or by the owner.
-ExitCode own_or_ask(const CommonOptions& options, const std::string& command, const std::string& name,
-                    const std::function<Status(Owner&)>& here) {
+ExitCode own_or_ask(const CommonOptions& options, const Value& request,
+                    const std::function<Status(Owner&, asio::io_context&)>& here) {
     if (!std::filesystem::exists(options.data)) {
         return complain(
             {ErrorCode::not_found, "there is no data directory " + options.data + "; name it with --data DIR"});
@@ -202,7 +202,6 @@ ExitCode own_or_ask(const CommonOptions& options, const std::string& command, co
     std::string notice;
     Result<std::unique_ptr<Owner>> owner = Owner::open(loop, options.data, notice);
     for (int attempt = 0; attempt < 20 && !owner.ok() && owner.error().code == ErrorCode::in_use; ++attempt) {
-        const Value request = Value::object({{"command", command}, {"name", name}});
         if (const std::optional<ExitCode> code = ask_owner(options.data, request, on_line, [] { return false; }))
             return *code;
         std::this_thread::sleep_for(std::chrono::milliseconds(100));
@@ -210,7 +209,7 @@ ExitCode own_or_ask(const CommonOptions& options, const std::string& command, co
     }
     if (!owner.ok()) return complain(owner.error());
     if (!notice.empty()) std::cerr << "stele: " << notice << std::endl;
-    const Status done = here(**owner);
+    const Status done = here(**owner, loop);
     return done.ok() ? ExitCode::done : complain(done.error());
 }
 
@@ -246,15 +245,30 @@ ExitCode command_run(const RunOptions& options) {
 }
 
 ExitCode command_boards_rm(const CommonOptions& options, const std::string& board) {
-    const ExitCode code =
-        own_or_ask(options, "boards_rm", board, [&](Owner& owner) { return owner.remove_board(board); });
+    const ExitCode code = own_or_ask(options, Value::object({{"command", "boards_rm"}, {"name", board}}),
+                                     [&](Owner& owner, asio::io_context&) { return owner.remove_board(board); });
     if (code == ExitCode::done) std::cout << "board " << board << " is gone" << std::endl;
     return code;
 }
 
+ExitCode command_control(const CommonOptions& options, const std::string& key, const Value& value) {
+    const Value request =
+        Value::object({{"command", "control"}, {"name", options.board}, {"key", key}, {"value", value}});
+    return own_or_ask(options, request, [&](Owner& owner, asio::io_context& loop) {
+        std::optional<Status> done;
+        owner.control({options.board, key, value}, [&](const Status& status) {
+            done = status;
+            loop.stop();
+        });
+        if (!done) loop.run();
+        return done ? *done : Status(Error{ErrorCode::internal, "the write was not answered"});
+    });
+}
+
 ExitCode command_backup(const CommonOptions& options, const std::string& target) {
     const std::string absolute = std::filesystem::absolute(target).string();
-    const ExitCode code = own_or_ask(options, "backup", absolute, [&](Owner& owner) { return owner.backup(absolute); });
+    const ExitCode code = own_or_ask(options, Value::object({{"command", "backup"}, {"name", absolute}}),
+                                     [&](Owner& owner, asio::io_context&) { return owner.backup(absolute); });
     if (code == ExitCode::done)
         std::cout << "backup in " << target << "; look at it with: stele boards --data " << target << std::endl;
     return code;

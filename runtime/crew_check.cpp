@@ -1,4 +1,5 @@
 #include "runtime/crew_check.hpp"
+#include "scheduler/control.hpp"
 
 #include <algorithm>
 
@@ -125,6 +126,8 @@ std::string term_words(const Term& term, const std::vector<std::string>& variabl
             return "the run has begun";
         case TermKind::idle:
             return "nothing else is queued, running or due";
+        case TermKind::impasse:
+            return "nothing can go on, and the goal is not reached";
         case TermKind::after:
             return duration(term.duration_ms) + " have passed since " +
                    (variables.empty() ? "the run began" : "the newest bound entry was written");
@@ -359,6 +362,10 @@ void describe_source(Sheet& sheet, const CrewSpec& crew, const SourceSpec& sourc
     } else if (source.priority != 0) {
         sheet.line("priority", to_json(Value::number(source.priority)));
     }
+    if (source.score != nullptr) {
+        sheet.line("score",
+                   source.score->text() + (crew.strategy == Strategy::score ? "" : " (while control is score)"));
+    }
     sheet.line("limits", limits_text(source));
     if (source.kind != SourceKind::rule) {
         sheet.line("after a crash", source.on_crash == OnCrash::retry ? "an attempt that was running is made again"
@@ -406,7 +413,9 @@ std::string durability_text(Durability durability) {
 
 std::string describe_consistency(const CrewSpec& crew) {
     Sheet sheet;
-    const auto is_declared = [](const RegionSpec& region) { return !region.scratch; };
+    const auto is_declared = [](const RegionSpec& region) {
+        return !region.scratch && region.name != control_region_name;
+    };
     const auto regions =
         static_cast<std::uint64_t>(std::count_if(crew.regions.begin(), crew.regions.end(), is_declared));
     sheet.heading("Crew " + crew.name + ": " + counted(regions, "region", "regions") + ", " +

@@ -6,10 +6,10 @@
 namespace stele {
 namespace {
 
-constexpr TermKind all_kinds[] = {TermKind::each,  TermKind::changed, TermKind::none,  TermKind::exists,
-                                  TermKind::count, TermKind::sum,     TermKind::min,   TermKind::max,
-                                  TermKind::avg,   TermKind::quiet,   TermKind::start, TermKind::idle,
-                                  TermKind::after, TermKind::every,   TermKind::any,   TermKind::negation};
+constexpr TermKind all_kinds[] = {
+    TermKind::each,    TermKind::changed, TermKind::none,  TermKind::exists, TermKind::count,   TermKind::sum,
+    TermKind::min,     TermKind::max,     TermKind::avg,   TermKind::quiet,  TermKind::start,   TermKind::idle,
+    TermKind::impasse, TermKind::after,   TermKind::every, TermKind::any,    TermKind::negation};
 
 const std::vector<std::string>& kind_words() {
     static const std::vector<std::string> words = [] {
@@ -161,11 +161,11 @@ void ConditionReader::check_place_allows(TermKind kind, SourcePlace place, bool 
                                    " cannot stand inside \"any\" or \"not\", where nothing is bound;"
                                    " use \"exists\"");
     }
-    if (nested && kind == TermKind::idle) {
-        problems_.error(place, "\"idle\" cannot stand inside \"any\" or \"not\"");
+    if (nested && is_idleness(kind)) {
+        problems_.error(place, quoted_kind(kind) + " cannot stand inside \"any\" or \"not\"");
     }
     const bool is_about_time =
-        kind == TermKind::idle || kind == TermKind::start || kind == TermKind::after || kind == TermKind::every;
+        is_idleness(kind) || kind == TermKind::start || kind == TermKind::after || kind == TermKind::every;
     if (reader_.source == nullptr && is_about_time) {
         problems_.error(place, quoted_kind(kind) + " cannot stand in a goal, which is about what the board holds");
     }
@@ -189,6 +189,7 @@ void ConditionReader::read_head(Term& term, const YamlNode& node) {
             return read_quiet(term, node);
         case TermKind::start:
         case TermKind::idle:
+        case TermKind::impasse:
             return read_flag(term, node);
         case TermKind::after:
             term.duration_ms = read_duration(node, what, 0, problems_).value_or(0);

@@ -1,4 +1,5 @@
 #include "runtime/crew_loader.hpp"
+#include "scheduler/control.hpp"
 
 #include <algorithm>
 #include <cerrno>
@@ -33,7 +34,8 @@ void read_head(CrewDraft& draft, MapReader& document) {
 
 void read_running(CrewDraft& draft, MapReader& document) {
     if (const YamlNode* control = document.optional("control")) {
-        const auto index = read_word(*control, "control", {"priority", "fifo", "lifo", "fair"}, draft.problems);
+        const auto index = read_word(*control, "control",
+                                     {"priority", "fifo", "lifo", "fair", "depth", "breadth", "score"}, draft.problems);
         draft.crew.strategy = static_cast<Strategy>(index.value_or(0));
     }
     if (const YamlNode* node = document.optional("limits")) {

@@ -3,6 +3,7 @@
 
 #include "board/region_policy.hpp"
 #include "runtime/crew_draft.hpp"
+#include "scheduler/control.hpp"
 
 namespace stele {
 namespace {
@@ -257,8 +258,8 @@ void check_region_name(CrewDraft& draft, const YamlMember& member) {
     if (member.key == scratch_name) {
         draft.problems.error(member.place, "\"scratch\" is every source's private region and is not declared");
     }
-    if (member.key == "control") {
-        draft.problems.error(member.place, "\"control\" is a reserved name; call the region something else");
+    if (member.key == control_region_name) {
+        draft.problems.error(member.place, "\"control\" is a region that every crew has; leave it out");
     }
 }
 
@@ -344,7 +345,9 @@ const RegionSpec* CrewDraft::resolve_region(std::string_view name, SourcePlace p
     const RegionSpec* found = region(name);
     if (found != nullptr || !regions_known || problems.is_full()) return found;
     std::vector<std::string> names;
-    for (const RegionSpec& known : crew.regions) names.push_back(known.name);
+    for (const RegionSpec& known : crew.regions) {
+        if (known.name != control_region_name) names.push_back(known.name);
+    }
     problems.error(place, "there is no region " + in_quotes(name) + nearest_hint(name, names));
     return nullptr;
 }
@@ -405,6 +408,11 @@ void read_regions(CrewDraft& draft, const YamlNode* node) {
         draft.crew.regions.push_back(read_region(draft, member, fact.policy_known));
         draft.region_facts.emplace(member.key, fact);
     }
+    CrewDraft::RegionFact fact;
+    fact.index = draft.crew.regions.size();
+    fact.policy_known = true;
+    draft.crew.regions.push_back(control_region());
+    draft.region_facts.emplace(std::string(control_region_name), fact);
 }
 
 void read_seed(CrewDraft& draft, const YamlNode* node) {

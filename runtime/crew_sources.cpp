@@ -45,6 +45,7 @@ private:
     void read_wake();
     void read_limits();
     void read_priority();
+    void read_score();
     void read_habits();
     void read_kind_keys();
     void refuse_key(const YamlMember& member, const std::vector<SourceKind>& kinds);
@@ -84,6 +85,7 @@ SourceSpec SourceReader::read() {
     }
     read_limits();
     read_priority();
+    read_score();
     read_habits();
     read_kind_keys();
     warn_about_silence();
@@ -293,6 +295,40 @@ void SourceReader::read_priority() {
     if (may_be_number(fact.type)) return;
     problems_.error(priority->place, map_.part("priority") + ": " + in_quotes(priority->text) + " is " +
                                          with_article(fact.type) + "; a rating is a number");
+}
+
+void SourceReader::read_score() {
+    if (const YamlNode* cost = map_.optional("cost")) {
+        MapReader map(*cost, map_.part("cost"), problems_);
+        const auto read = [&](const char* key) {
+            const YamlNode* node = map.optional(key);
+            const double number = node == nullptr ? 0 : read_number(*node, map.part(key), problems_).value_or(0);
+            if (number < 0) problems_.error(node->place, map.part(key) + ": a cost is not negative");
+            return number;
+        };
+        spec_.cost_money = read("money");
+        spec_.cost_tokens = read("tokens");
+        map.finish();
+    }
+    const YamlNode* score = map_.optional("score");
+    if (score == nullptr) return;
+    const std::optional<std::string> text = read_text(*score, map_.part("score"), problems_);
+    if (!text.has_value()) return;
+    bool reported = false;
+    const Score::Resolve resolve = [&](std::string_view reference) -> Result<VariableRef> {
+        YamlNode node = *score;
+        node.text = reference;
+        std::optional<VariableRef> found = read_reference(draft_, scope_, node);
+        if (found.has_value()) return *found;
+        reported = true;
+        return Error{ErrorCode::invalid_argument, "no such reference"};
+    };
+    Result<std::shared_ptr<const Score>> parsed = Score::parse(*text, resolve);
+    if (parsed.ok()) {
+        spec_.score = std::move(*parsed);
+    } else if (!reported) {
+        problems_.error(score->place, map_.part("score") + ": " + parsed.error().message);
+    }
 }
 
 void SourceReader::read_habits() {

@@ -27,6 +27,48 @@ void add_common(CLI::App& command, CommonOptions& options, bool with_board) {
 
 void add_example(CLI::App& command, const std::string& example) { command.footer("Example:\n  " + example); }
 
+struct ControlCommand {
+    CommonOptions common;
+    std::string word;
+    std::string source;
+    std::string region;
+    double weight = 0;
+};
+
+// What a person may say to a run: each is one write into the region `control`.
+void add_control(CLI::App& app, ControlCommand& given, ExitCode& code) {
+    CLI::App* command = app.add_subcommand("control", "change how a board's agenda is ranked, and who may run");
+    command->require_subcommand(1);
+    add_example(*command,
+                "stele control strategy depth\n  stele control pause writer\n"
+                "  stele control focus pricing --region prices --weight 10");
+    const auto verb = [&](const char* name, const char* help, const char* what) {
+        CLI::App* made = command->add_subcommand(name, help);
+        made->add_option(what, given.word)->required();
+        add_common(*made, given.common, true);
+        return made;
+    };
+    verb("strategy", "rank the agenda by another strategy from now on", "strategy")->callback([&] {
+        code = command_control(given.common, "strategy", Value(given.word));
+    });
+    verb("pause", "start nothing of this source", "source")->callback([&] {
+        code = command_control(given.common, "pause/" + given.word, Value(true));
+    });
+    verb("resume", "let a paused source go on", "source")->callback([&] {
+        code = command_control(given.common, "pause/" + given.word, Value(false));
+    });
+    CLI::App* focus = verb("focus", "add a weight to the rating of some matches; 0 takes it back", "name");
+    focus->add_option("--weight", given.weight, "added to the rating of each match it applies to")->required();
+    focus->add_option("--source", given.source, "only matches of this source");
+    focus->add_option("--region", given.region, "only matches that have bound an entry of this region");
+    focus->callback([&] {
+        Value value = Value::object({{"weight", Value::number(given.weight)}});
+        if (!given.source.empty()) value.set("source", Value(given.source));
+        if (!given.region.empty()) value.set("region", Value(given.region));
+        code = command_control(given.common, "focus/" + given.word, value);
+    });
+}
+
 int run(int argc, char** argv) {
     CLI::App app{
         "Stele: a blackboard for crews of agents. Declare regions, sources and preconditions in one YAML\n"
@@ -134,6 +176,9 @@ int run(int argc, char** argv) {
         if (boards_command->get_subcommands().empty()) code = command_boards(boards_options);
     });
     rm_command->callback([&] { code = command_boards_rm(boards_options, boards_name); });
+
+    ControlCommand control;
+    add_control(app, control, code);
 
     CommonOptions backup_options;
     std::string backup_target;

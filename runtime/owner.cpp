@@ -1,4 +1,5 @@
 #include "runtime/owner.hpp"
+#include "scheduler/control.hpp"
 
 #include <sys/stat.h>
 #include <unistd.h>
@@ -133,9 +134,7 @@ public:
         hooks.on_failure = [this, weak](const Error& error) {
             if (const auto run = weak.lock()) end(run, exit_code_of(error), error.message);
         };
-        auto engine =
-            std::make_unique<BoardEngine>(loop_, data_->store(), worker_, *board, data_->head_path(board->number),
-                                          *sources_, make_crew_reader(), std::move(hooks), wall_clock);
+        std::unique_ptr<BoardEngine> engine = make_engine(*board, std::move(hooks));
         const Status opened = engine->open();
         if (!opened.ok()) return opened.error();
         const Scheduler& scheduler = engine->scheduler();
@@ -189,6 +188,33 @@ public:
         return std::shared_ptr<RunSession>(session);
     }
 
+    void control(const ControlRequest& request, std::function<void(const Status&)> done) override {
+        RunRequest wanted;
+        wanted.verb = RunRequest::Verb::resume;
+        wanted.board = request.board;
+        const Result<BoardInfo> board = find_board(wanted, nullptr);
+        if (!board.ok()) return done(board.error());
+        for (const auto& session : sessions_) {
+            if (session->board() != board->address.board) continue;
+            return write_control(session->engine(), request, std::move(done));
+        }
+        auto guest = std::make_shared<Visit>();
+        guest->done = std::move(done);
+        EngineHooks hooks;
+        hooks.on_stopped = [] {};
+        hooks.on_failure = [this, guest](const Error& error) { leave(guest, error); };
+        guest->engine = make_engine(*board, std::move(hooks));
+        const Status opened = guest->engine->open();
+        if (!opened.ok()) return guest->done(opened);
+        if (!guest->engine->scheduler().run()) {
+            return guest->done(
+                Error{ErrorCode::not_found, "no run was started on board \"" + board->address.board + "\""});
+        }
+        visits_.push_back(guest);
+        guest->engine->take_over();
+        write_control(*guest->engine, request, [this, guest](const Status& status) { leave(guest, status); });
+    }
+
     Status backup(const std::string& target) override { return data_->backup(target); }
 
     Status remove_board(const std::string& name) override {
@@ -202,7 +228,7 @@ public:
         return data_->remove(**board);
     }
 
-    bool is_done() const override { return sessions_.empty() && telling_ == 0; }
+    bool is_done() const override { return sessions_.empty() && visits_.empty() && telling_ == 0; }
 
 private:
     // One process that asked us to do something.
@@ -267,6 +293,47 @@ private:
         }
     };
 
+    // A board that rests, opened for one write.
+    struct Visit {
+        std::unique_ptr<BoardEngine> engine;
+        std::function<void(const Status&)> done;
+    };
+
+    std::unique_ptr<BoardEngine> make_engine(const BoardInfo& board, EngineHooks hooks) {
+        return std::make_unique<BoardEngine>(loop_, data_->store(), worker_, board, data_->head_path(board.number),
+                                             *sources_, make_crew_reader(), std::move(hooks), wall_clock);
+    }
+
+    static void write_control(BoardEngine& engine, const ControlRequest& request,
+                              std::function<void(const Status&)> done) {
+        Record record;
+        record.kind = RecordKind::commit;
+        record.author = "person";
+        Write write;
+        write.op = WriteOp::put;
+        write.region = control_region_name;
+        write.content = Value::object({{"key", request.key}, {"value", request.value}});
+        write.seal();
+        record.writes.push_back(std::move(write));
+        engine.submit(std::move(record), [done = std::move(done)](const LoggedRecord& logged) {
+            if (logged.verdict.accepted) return done(Done{});
+            const std::vector<Refusal>& refusals = logged.verdict.refusals;
+            done(Error{ErrorCode::refused, refusals.empty() ? std::string("refused") : refusals.front().message});
+        });
+    }
+
+    // The engine is on the call stack: it goes a little later.
+    void leave(const std::shared_ptr<Visit>& visit, const Status& status) {
+        asio::post(loop_, [this, visit, status] {
+            const auto found = std::find(visits_.begin(), visits_.end(), visit);
+            if (found == visits_.end()) return;
+            visits_.erase(found);
+            visit->engine.reset();
+            visit->done(status);
+            if (is_done() && on_done) on_done();
+        });
+    }
+
     void accept() {
         acceptor_.async_accept([this](const boost::system::error_code& error, Socket socket) {
             if (error) return;
@@ -290,6 +357,13 @@ private:
         const std::string argument = name != nullptr && name->is_string() ? name->as_string() : std::string();
         if (command->as_string() == "backup") return answer(guest, backup(argument));
         if (command->as_string() == "boards_rm") return answer(guest, remove_board(argument));
+        if (command->as_string() == "control") {
+            const Value* key = request->find("key");
+            const Value* value = request->find("value");
+            return control({argument, key != nullptr && key->is_string() ? key->as_string() : std::string(),
+                            value != nullptr ? *value : Value()},
+                           [guest](const Status& status) { answer(guest, status); });
+        }
         const Result<RunRequest> run = run_request_from(*request);
         if (!run.ok()) return guest->finish(ExitCode::usage, run.error().message);
         const Value* json = request->find("json");
@@ -389,6 +463,7 @@ private:
     std::unique_ptr<SourceRegistry> sources_;
     asio::local::stream_protocol::acceptor acceptor_;
     std::vector<std::shared_ptr<HostedRun>> sessions_;
+    std::vector<std::shared_ptr<Visit>> visits_;
     std::size_t telling_ = 0;  // guests that have not been told all yet
 };
 

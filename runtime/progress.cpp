@@ -1,4 +1,5 @@
 #include "runtime/progress.hpp"
+#include "scheduler/control.hpp"
 
 #include <algorithm>
 #include <array>
@@ -113,7 +114,8 @@ void Progress::on_crew(const CrewSpec& crew) {
     has_goal_ = crew.stop.goal.has_value();
     // The order of the crew file is the order that its author thinks in.
     for (const RegionSpec& declared : crew.regions) {
-        if (!declared.scratch && !is_private(declared.name)) region(declared.name);
+        const bool is_control = declared.name == control_region_name;  // shown once it holds anything
+        if (!declared.scratch && !is_private(declared.name) && !is_control) region(declared.name);
     }
 }
 

@@ -196,6 +196,7 @@ void set_read(const Record& record, Fields& fields) {
     fields.number("snapshot", record.snapshot.number);
     if (record.members.empty()) return;
     if (std::isfinite(record.rating)) fields.set("rating", Value::number(record.rating));
+    fields.json("rating_terms", record.rating_terms);
 }
 
 void set_body(const LoggedRecord& logged, Fields& fields) {

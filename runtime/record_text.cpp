@@ -336,6 +336,7 @@ void add_header_details(const Record& record, Details& details) {
     if (record.snapshot) text += ", read version " + number_text(record.snapshot.number);
     if (!record.members.empty() && std::isfinite(record.rating)) {
         text += ", rating " + to_json(Value::number(record.rating));
+        if (!record.rating_terms.empty()) text += " made of " + record.rating_terms;
     }
     if (record.kind == RecordKind::claimed) text += ", over after " + duration_text(record.duration_ms);
     details.line({}, text);

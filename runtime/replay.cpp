@@ -42,7 +42,8 @@ bool same_refusals(const std::vector<Refusal>& logged, const std::vector<Refusal
 bool same_decision(const Record& decided, const Record& logged) {
     if (decided.kind != logged.kind || decided.author != logged.author || decided.activation != logged.activation ||
         decided.attempt != logged.attempt || decided.members != logged.members || decided.snapshot != logged.snapshot ||
-        decided.rating != logged.rating || decided.word != logged.word || decided.decided_at != logged.decided_at) {
+        decided.rating != logged.rating || decided.rating_terms != logged.rating_terms || decided.word != logged.word ||
+        decided.decided_at != logged.decided_at) {
         return false;
     }
     if (decided.kind == RecordKind::commit) return same_writes(decided.writes, logged.writes);

@@ -158,6 +158,19 @@ void Budgets::settle(const Caller& caller, const Amounts& reserved, const Amount
     if (!caller.model.empty()) take(models_[std::string(caller.model)]);
 }
 
+Amounts Budgets::left() const {
+    Amounts left;
+    if (spec_ == nullptr) return left;
+    const CallCaps& caps = spec_->stop.calls;
+    const auto rest = [](auto cap, auto spent, auto reserved) {
+        return cap <= spent || cap - spent <= reserved ? decltype(cap){0} : cap - spent - reserved;
+    };
+    left.tokens = rest(caps.tokens, crew_.spent.tokens, crew_.reserved.tokens);
+    left.calls = rest(caps.calls, crew_.spent.calls, crew_.reserved.calls);
+    left.money_micros = rest(caps.money_micros, crew_.spent.money_micros, crew_.reserved.money_micros);
+    return left;
+}
+
 bool Budgets::is_spent(std::string_view source) const {
     const SourceSpec* spec = spec_->source(source);
     if (spec == nullptr) return false;

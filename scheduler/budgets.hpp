@@ -52,6 +52,9 @@ public:
     /// A cap of this source is used up to the last bit.
     [[nodiscard]] bool is_spent(std::string_view source) const;
 
+    /// What the crew's caps leave, less what is reserved; 0 where there is no cap.
+    [[nodiscard]] Amounts left() const;
+
     [[nodiscard]] const Ledger& crew() const { return crew_; }
     [[nodiscard]] const std::map<std::string, Ledger, std::less<>>& sources() const { return sources_; }
     [[nodiscard]] const std::map<std::string, Ledger, std::less<>>& models() const { return models_; }

@@ -70,12 +70,15 @@ enum class TermKind {
     quiet,     // the region has not changed for `duration_ms`
     start,     // once per run
     idle,      // nothing else is queued, running or due
+    impasse,   // idle, no idle source can start, and the goal is not reached
     after,     // `duration_ms` after the run began, or after the newest bound entry was written
     every,     // each `duration_ms` since the run began
     any,       // one of `alternatives` holds
     negation,  // `not:` the alternatives' only member does not hold
 };
 const char* to_text(TermKind kind);
+/// True on the board at all times: the scheduler knows when, and gives the episode.
+inline bool is_idleness(TermKind kind) { return kind == TermKind::idle || kind == TermKind::impasse; }
 
 struct Term {
     TermKind kind = TermKind::each;
@@ -104,9 +107,16 @@ struct Condition {
     /// Names without `$`, in binding order; variable i is bound by the i-th binding term.
     std::vector<std::string> variables;
 
+    /// Waits for the run to come to rest: what wakes it is no match of the board alone.
     [[nodiscard]] bool has_idle() const {
         for (const Term& term : terms) {
-            if (term.kind == TermKind::idle) return true;
+            if (is_idleness(term.kind)) return true;
+        }
+        return false;
+    }
+    [[nodiscard]] bool has_impasse() const {
+        for (const Term& term : terms) {
+            if (term.kind == TermKind::impasse) return true;
         }
         return false;
     }

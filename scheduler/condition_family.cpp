@@ -102,7 +102,7 @@ Interval interval_of(const Term& term, const Field& field) {
 
 bool is_indexable(const Condition& condition) {
     for (const Term& term : condition.terms) {
-        if (term.binds() || term.kind == TermKind::start || term.kind == TermKind::idle) continue;
+        if (term.binds() || term.kind == TermKind::start || is_idleness(term.kind)) continue;
         if (!asks_groups(term.kind)) return false;
         for (const Comparison& comparison : term.where) {
             if (comparison.operand.reference && comparison.op != CompareOp::eq) return false;

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -14,6 +15,7 @@
 #include "board/write.hpp"
 #include "scheduler/call_spec.hpp"
 #include "scheduler/condition.hpp"
+#include "scheduler/score.hpp"
 
 namespace stele {
 
@@ -23,11 +25,12 @@ const char* to_text(SourceKind kind);
 enum class WakeMode { each, once, batch };
 enum class OnStale { discard, strict, commit };
 enum class OnCrash { retry, skip };
-enum class Strategy { priority, fifo, lifo, fair };
+enum class Strategy { priority, fifo, lifo, fair, depth, breadth, score };
 enum class OnCycle { stop, pause };
 enum class Durability { sync, async, memory };
 const char* to_text(WakeMode mode);
 const char* to_text(Strategy strategy);
+std::optional<Strategy> strategy_from(std::string_view word);
 const char* to_text(Durability durability);
 
 /// What a source may do. Nothing that is not here.
@@ -118,6 +121,11 @@ struct SourceSpec {
     /// Rating: a number, or a bound entry's field.
     double priority = 0;
     std::optional<VariableRef> priority_field;
+    /// The rating where the strategy is `score`.
+    std::shared_ptr<const Score> score;
+    /// What one activation is declared to cost; for scores alone.
+    double cost_money = 0;
+    double cost_tokens = 0;
     OnStale on_stale = OnStale::discard;
     OnCrash on_crash = OnCrash::retry;
     /// Sources of one group never run at the same time. Empty: none.

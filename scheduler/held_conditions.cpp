@@ -311,6 +311,7 @@ bool HeldConditions::truth(const Term& term, const Held& held, std::size_t& leaf
         case TermKind::each:
         case TermKind::changed:
         case TermKind::idle:
+        case TermKind::impasse:
             return true;
         default:
             return leaf_truth(term, held, held.leaves[own]);
@@ -465,7 +466,7 @@ void HeldConditions::bring_in_line(std::uint32_t binding) {
             match->age = std::max(match->age, entry->position);
         }
         for (std::size_t i = 0; i < held.terms.size(); ++i) {
-            const bool idle = watched.others[i]->kind == TermKind::idle;
+            const bool idle = is_idleness(watched.others[i]->kind);
             match->episodes.push_back(idle ? Position{} : held.terms[i].since);
             match->age = std::max(match->age, match->episodes.back());
         }

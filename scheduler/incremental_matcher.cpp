@@ -1046,7 +1046,7 @@ private:
             if (term.binds()) continue;
             if (term.kind == TermKind::start) {
                 episodes.push_back(run_);
-            } else if (term.kind == TermKind::idle) {
+            } else if (is_idleness(term.kind)) {
                 episodes.emplace_back();
             } else {
                 const Family::GroupTerm& group = member.family->groups[next_group];
@@ -1082,7 +1082,7 @@ private:
         bool start_owner = false;
         std::size_t next_group = 0;
         for (const Term& term : member.condition->terms) {
-            if (term.binds() || term.kind == TermKind::idle) continue;
+            if (term.binds() || is_idleness(term.kind)) continue;
             Position since = run_;
             const bool is_start = term.kind == TermKind::start;
             if (!is_start) {

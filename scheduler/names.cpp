@@ -67,6 +67,8 @@ const char* to_text(TermKind kind) {
             return "start";
         case TermKind::idle:
             return "idle";
+        case TermKind::impasse:
+            return "impasse";
         case TermKind::after:
             return "after";
         case TermKind::every:
@@ -119,8 +121,22 @@ const char* to_text(Strategy strategy) {
             return "lifo";
         case Strategy::fair:
             return "fair";
+        case Strategy::depth:
+            return "depth";
+        case Strategy::breadth:
+            return "breadth";
+        case Strategy::score:
+            return "score";
     }
     return "unknown";
+}
+
+std::optional<Strategy> strategy_from(std::string_view word) {
+    for (const Strategy strategy : {Strategy::priority, Strategy::fifo, Strategy::lifo, Strategy::fair, Strategy::depth,
+                                    Strategy::breadth, Strategy::score}) {
+        if (word == to_text(strategy)) return strategy;
+    }
+    return std::nullopt;
 }
 
 const char* to_text(Durability durability) {

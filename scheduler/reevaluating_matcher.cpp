@@ -106,6 +106,7 @@ bool truth(const Term& term, const Moment& moment, const Bindings& bindings) {
         case TermKind::start:
             return static_cast<bool>(moment.run);
         case TermKind::idle:
+        case TermKind::impasse:
             return true;
         case TermKind::after:
             return moment.run && moment.now >= after_due(term, moment, bindings);
@@ -516,7 +517,7 @@ private:
                 match->age = std::max(match->age, entry->position);
             }
             for (std::size_t i = 0; i < state.terms.size(); ++i) {
-                const bool idle = watched.others[i]->kind == TermKind::idle;
+                const bool idle = is_idleness(watched.others[i]->kind);
                 match->episodes.push_back(idle ? Position{} : state.terms[i].since);
                 match->age = std::max(match->age, match->episodes.back());
             }

@@ -35,7 +35,7 @@ std::optional<std::size_t> idle_episode_index(const Condition& condition) {
     std::size_t index = 0;
     for (const Term& term : condition.terms) {
         if (term.binds()) continue;
-        if (term.kind == TermKind::idle) return index;
+        if (is_idleness(term.kind)) return index;
         ++index;
     }
     return std::nullopt;
@@ -62,7 +62,7 @@ Position newest_cause(const SourceSpec& source, const std::vector<MatchPtr>& mem
 
 // Only where all matches of a source are rated alike and taken one by one may some wait unseen.
 bool needs_all_matches(const SourceSpec& source) {
-    return source.priority_field || source.wake == WakeMode::batch || source.when.has_idle();
+    return source.priority_field || source.score || source.wake == WakeMode::batch || source.when.has_idle();
 }
 
 }  // namespace
@@ -280,7 +280,7 @@ const Scheduler::IdleMatches& Scheduler::idle_matches(std::uint32_t source) cons
     if (idle.open && idle.episode == last_content_change_) return idle;
     idle.episode = last_content_change_;
     idle.whole.clear();
-    idle.open.emplace(crew_->strategy);
+    idle.open.emplace(strategy());
     for (const auto& [base, match] : sources_[source].idle_pool) {
         MatchPtr whole = with_idle_episode(match);
         if (status_.count(whole->key) == 0) idle.open->add({source, rate(source, *whole), whole});
@@ -364,9 +364,11 @@ Result<Effects> Scheduler::step(const FoldedRecord& folded) {
                 break;
             case RecordKind::called:
                 fold_called(record);
+                if (rated_by_budget_) rank_again();
                 break;
             case RecordKind::returned:
                 fold_returned(logged);
+                if (rated_by_budget_) rank_again();
                 break;
             case RecordKind::dead:
                 fold_dead(record);
@@ -477,7 +479,11 @@ Status Scheduler::take_crew(const Record& record, Position position, bool new_ru
     if (crew_->stop.goal) conditions.push_back({"stop.goal", &*crew_->stop.goal});
     matcher_ = make_incremental_matcher(std::move(conditions),
                                         [this](const Match& match) { return status_.count(match.key) > 0; });
-    agenda_.emplace(crew_->strategy);
+    control_ = {};
+    open_batches_.clear();
+    rated_by_budget_ = std::any_of(crew_->sources.begin(), crew_->sources.end(), [](const SourceSpec& source) {
+        return source.score && source.score->depends_on_budget();
+    });
     cycles_.emplace(crew_->stop.cycle);
     goals_ = 0;
     // What a term's truth was, and since when, is a matter of the board's history, not of this crew's:
@@ -488,6 +494,9 @@ Status Scheduler::take_crew(const Record& record, Position position, bool new_ru
         const bool later = time > board_time;
         board_time = std::max(board_time, time);
         if (!changes.empty()) {
+            for (const EntryChange& change : changes) {
+                if (change.id.region == control_region_name) control_.change(change);
+            }
             matcher_->commit(then, board_time, changes);
         } else if (later && then > run_) {
             matcher_->clock(then, board_time);
@@ -496,6 +505,12 @@ Status Scheduler::take_crew(const Record& record, Position position, bool new_ru
     if (!told.ok()) return told;
     if (new_run) matcher_->begin_run(run_, run_time_);
     matcher_->clock(position, now_);
+    std::vector<bool> needs_slot;
+    for (std::uint32_t i = 0; i < sources_.size(); ++i) {
+        needs_slot.push_back(crew_->sources[i].kind != SourceKind::rule);
+        sources_[i].held_back = control_.is_paused(crew_->sources[i].name);
+    }
+    agenda_.emplace(strategy(), std::move(needs_slot));
     return Done{};
 }
 
@@ -547,8 +562,8 @@ void Scheduler::fold_claim(const FoldedRecord& folded, Effects& effects) {
     claimed.epoch = record.epoch;
     if (crew_->sources[source].wake == WakeMode::once) state.once_done = true;
     if (!record.activation) {
-        state.batch_opened.reset();
-        if (agenda_->size_of(source) > 0 && crew_->sources[source].wake == WakeMode::batch) state.batch_opened = now_;
+        close_batch(source);
+        if (agenda_->size_of(source) > 0 && crew_->sources[source].wake == WakeMode::batch) open_batch(source);
     }
     ++state.running;
     ++running_;
@@ -697,8 +712,8 @@ void Scheduler::fold_commit(const FoldedRecord& folded) {
         const std::uint64_t cap = crew_->sources[*source].limits.activations;
         state.over_budget = state.over_budget || (cap != 0 && state.started >= cap);
         if (crew_->sources[*source].wake == WakeMode::once) state.once_done = true;
-        state.batch_opened.reset();
-        if (agenda_->size_of(*source) > 0 && crew_->sources[*source].wake == WakeMode::batch) state.batch_opened = now_;
+        close_batch(*source);
+        if (agenda_->size_of(*source) > 0 && crew_->sources[*source].wake == WakeMode::batch) open_batch(*source);
         agenda_->note_turn(*source);
         if (!accepted && !members.empty()) {
             // A rule would say the same again: refused once is refused for good.
@@ -757,6 +772,34 @@ void Scheduler::fold_commit(const FoldedRecord& folded) {
     trace_commit(folded, source_name, woken_by);
     if (!idle && shared_content_ != content_before) last_content_change_ = logged.position;
     if (matcher_) matcher_->commit(logged.position, now_, folded.changes);
+    take_control(folded.changes);
+}
+
+void Scheduler::take_control(const std::vector<EntryChange>& changes) {
+    bool different = false;
+    for (const EntryChange& change : changes) {
+        if (change.id.region == control_region_name) different = control_.change(change) || different;
+    }
+    if (!different || !crew_) return;
+    for (std::uint32_t i = 0; i < sources_.size(); ++i) {
+        sources_[i].held_back = control_.is_paused(crew_->sources[i].name);
+    }
+    rank_again();
+}
+
+void Scheduler::rank_again() {
+    agenda_->rank_again(strategy(), [this](const AgendaItem& item) { return rate(item.source, *item.match); });
+    for (SourceState& state : sources_) state.idle.open.reset();
+}
+
+void Scheduler::open_batch(std::uint32_t source) {
+    sources_[source].batch_opened = now_;
+    open_batches_.insert(source);
+}
+
+void Scheduler::close_batch(std::uint32_t source) {
+    sources_[source].batch_opened.reset();
+    open_batches_.erase(source);
 }
 
 void Scheduler::trace_commit(const FoldedRecord& folded, const std::string& source, Position woken_by) {
@@ -869,7 +912,7 @@ void Scheduler::absorb_matches() {
             continue;
         }
         agenda_->remove(match->key);
-        if (agenda_->size_of(match->condition) == 0) state.batch_opened.reset();
+        if (agenda_->size_of(match->condition) == 0) close_batch(match->condition);
     }
     for (const MatchPtr& match : delta.added) {
         if (match->condition >= sources_.size()) {
@@ -885,8 +928,9 @@ void Scheduler::absorb_matches() {
 
 void Scheduler::enqueue(const MatchPtr& match) {
     if (status_.count(match->key) > 0) return;  // refraction
-    SourceState& state = sources_[match->condition];
-    if (crew_->sources[match->condition].wake == WakeMode::batch && !state.batch_opened) state.batch_opened = now_;
+    if (crew_->sources[match->condition].wake == WakeMode::batch && !sources_[match->condition].batch_opened) {
+        open_batch(match->condition);
+    }
     agenda_->add({match->condition, rate(match->condition, *match), match});
 }
 
@@ -980,7 +1024,9 @@ void Scheduler::decide(Effects& effects, Position at, bool scratch_left) {
     }
     if (!stop_ && try_start(effects, at, running_ < crew_->concurrency)) return;
     if (!stop_ && idle_holds()) {
-        if (try_start_idle(effects, at)) return;
+        if (try_start_idle(effects, at, false)) return;
+        // Nothing can go on, and that is not what was wanted: whoever knows a way out is asked.
+        if (!stop_ && crew_->stop.goal && goals_ == 0 && try_start_idle(effects, at, true)) return;
         if (!stop_ && running_ == 0) {
             if (!dead_.empty()) {
                 const std::size_t count = dead_.size();
@@ -1001,10 +1047,21 @@ void Scheduler::decide(Effects& effects, Position at, bool scratch_left) {
                     spent += (spent.empty() ? "" : ", ") + crew_->sources[i].name + " with " + std::to_string(left) +
                              (left == 1 ? " match left" : " matches left");
                 }
-                if (!spent.empty()) {
+                std::string paused;
+                for (std::uint32_t i = 0; i < sources_.size(); ++i) {
+                    if (sources_[i].held_back && agenda_->size_of(i) > 0) {
+                        paused += (paused.empty() ? "" : ", ") + crew_->sources[i].name;
+                    }
+                }
+                if (!paused.empty()) {
+                    request_stop(StopReason::waiting, "held back by the region control: " + paused +
+                                                          "; let go with: stele control resume SOURCE");
+                } else if (!spent.empty()) {
                     request_stop(StopReason::budget, "stopped by their own budget: " + spent);
                 } else {
-                    request_stop(StopReason::quiescence, "nothing is queued, running or due");
+                    const bool unmet = crew_->stop.goal && goals_ == 0;
+                    request_stop(StopReason::quiescence, std::string("nothing is queued, running or due") +
+                                                             (unmet ? ", and the goal is not reached" : ""));
                 }
             }
         }
@@ -1088,7 +1145,7 @@ bool Scheduler::try_start(Effects& effects, Position at, bool slots_free) {
     for (const ActivationId gone : obviated) release(gone);
 
     const std::optional<AgendaItem> item =
-        agenda_->first([&](std::uint32_t source) { return eligible(source, slots_free); });
+        agenda_->first([&](std::uint32_t source) { return eligible(source, slots_free); }, slots_free);
     if (!item) return false;
     if (crew_->stop.activations != 0 && started_ >= crew_->stop.activations) {
         request_stop(StopReason::budget,
@@ -1106,11 +1163,12 @@ bool Scheduler::try_start(Effects& effects, Position at, bool slots_free) {
     return true;
 }
 
-bool Scheduler::try_start_idle(Effects& effects, Position at) {
+bool Scheduler::try_start_idle(Effects& effects, Position at, bool impasse) {
     const auto any = [](std::uint32_t) { return true; };
-    Agenda order(crew_->strategy);
+    Agenda order(strategy());
     for (std::uint32_t source = 0; source < sources_.size(); ++source) {
-        if (sources_[source].idle_pool.empty() || !eligible(source, running_ < crew_->concurrency)) continue;
+        if (sources_[source].idle_pool.empty() || crew_->sources[source].when.has_impasse() != impasse) continue;
+        if (!eligible(source, running_ < crew_->concurrency)) continue;
         if (std::optional<AgendaItem> first = idle_matches(source).open->first(any)) order.add(std::move(*first));
     }
     const std::optional<AgendaItem> item = order.first(any);
@@ -1138,6 +1196,7 @@ void Scheduler::start(Effects& effects, Position at, std::uint32_t source, std::
     record.configuration = spec.configuration_hash;
     record.snapshot = version_;
     record.rating = rating;
+    record.rating_terms = rating_terms(source, *members.front());
     for (const MatchPtr& member : members) record.members.push_back(to_record(*member));
     if (spec.kind == SourceKind::rule) {
         record.attempt = 1;
@@ -1179,9 +1238,7 @@ bool Scheduler::batch_ready(std::uint32_t source) const {
 
 bool Scheduler::idle_holds() const {
     if (running_not_idle_ > 0) return false;
-    for (const std::uint32_t source : agenda_->sources()) {
-        if (work_is_left(source)) return false;
-    }
+    if (agenda_->any_source([this](std::uint32_t source) { return work_is_left(source); })) return false;
     for (const auto& [id, live] : activations_) {
         if (live.state != Activation::State::waiting) continue;
         if (wrapping_up_.empty() || crew_->sources[live.source].wrap_up || to_bury_.count(id) > 0) return false;
@@ -1195,7 +1252,7 @@ bool Scheduler::work_is_left(std::uint32_t source) const { return may_go_on(sour
 bool Scheduler::may_go_on(std::uint32_t source) const {
     const SourceState& state = sources_[source];
     if (!wrapping_up_.empty() && !crew_->sources[source].wrap_up) return false;
-    return !state.over_budget && !state.paused && !state.once_done;
+    return !state.over_budget && !state.paused && !state.once_done && !state.held_back;
 }
 
 std::optional<TimeMs> Scheduler::next_wake() const {
@@ -1211,8 +1268,8 @@ std::optional<TimeMs> Scheduler::next_wake() const {
     for (const auto& [id, waiting] : activations_) {
         if (waiting.state == Activation::State::waiting) consider(waiting.due);
     }
-    for (std::uint32_t i = 0; i < sources_.size(); ++i) {
-        if (sources_[i].batch_opened) consider({sources_[i].batch_opened->ms + crew_->sources[i].batch_within_ms});
+    for (const std::uint32_t source : open_batches_) {
+        consider({sources_[source].batch_opened->ms + crew_->sources[source].batch_within_ms});
     }
     if (crew_->stop.wall_ms != 0) consider({now_.ms + crew_->stop.wall_ms - wall_spent_ms()});
     if (wrap_up_at_ms() != 0) consider({now_.ms + wrap_up_at_ms() - wall_spent_ms()});
@@ -1221,9 +1278,56 @@ std::optional<TimeMs> Scheduler::next_wake() const {
 
 double Scheduler::rate(std::uint32_t source, const Match& match) const {
     const SourceSpec& spec = crew_->sources[source];
-    if (!spec.priority_field) return spec.priority;
-    const std::optional<Value> value = value_of(*spec.priority_field, match.entries);
-    return value && value->is_number() ? value->as_double() : spec.priority;
+    double rating = spec.priority;
+    if (spec.score && strategy() == Strategy::score) {
+        rating = spec.score->value(match.entries, score_facts(source, match));
+    } else if (spec.priority_field) {
+        const std::optional<Value> value = value_of(*spec.priority_field, match.entries);
+        if (value && value->is_number()) rating = value->as_double();
+    }
+    for (const Focus* focus : control_.focus_on(spec.name, match)) rating += focus->weight;
+    return rating;
+}
+
+std::string Scheduler::rating_terms(std::uint32_t source, const Match& match) const {
+    const SourceSpec& spec = crew_->sources[source];
+    const std::vector<const Focus*> focuses = control_.focus_on(spec.name, match);
+    const bool scored = spec.score && strategy() == Strategy::score;
+    if (focuses.empty() && !scored && !spec.priority_field && !control_.strategy()) return {};
+    Value terms;
+    terms.set("strategy", Value(to_text(strategy())));
+    if (scored) {
+        Value parts;
+        for (const auto& [word, value] : spec.score->terms(match.entries, score_facts(source, match))) {
+            parts.set(word, Value::number(value));
+        }
+        terms.set("score", Value(spec.score->text()));
+        if (!parts.is_null()) terms.set("terms", std::move(parts));
+    } else {
+        double priority = spec.priority;
+        const std::optional<Value> value =
+            spec.priority_field ? value_of(*spec.priority_field, match.entries) : std::nullopt;
+        if (value && value->is_number()) priority = value->as_double();
+        terms.set("priority", Value::number(priority));
+    }
+    Value weights;
+    for (const Focus* focus : focuses) weights.set(focus->name, Value::number(focus->weight));
+    if (!weights.is_null()) terms.set("focus", std::move(weights));
+    return to_json(terms);
+}
+
+ScoreFacts Scheduler::score_facts(std::uint32_t source, const Match& match) const {
+    const SourceSpec& spec = crew_->sources[source];
+    ScoreFacts facts;
+    facts.priority = spec.priority;
+    facts.age = -static_cast<double>(match.age.number);
+    facts.cost_money = spec.cost_money;
+    facts.cost_tokens = spec.cost_tokens;
+    const Amounts left = budgets_.left();
+    facts.budget_money = static_cast<double>(left.money_micros) / 1e6;
+    facts.budget_tokens = static_cast<double>(left.tokens);
+    facts.budget_calls = static_cast<double>(left.calls);
+    return facts;
 }
 
 std::int64_t Scheduler::wall_spent_ms() const {

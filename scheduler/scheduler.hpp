@@ -20,6 +20,7 @@
 #include "board/record.hpp"
 #include "scheduler/agenda.hpp"
 #include "scheduler/budgets.hpp"
+#include "scheduler/control.hpp"
 #include "scheduler/crew_spec.hpp"
 #include "scheduler/cycle_detector.hpp"
 #include "scheduler/matcher.hpp"
@@ -177,6 +178,7 @@ private:
         bool paused = false;
         bool over_budget = false;
         std::optional<TimeMs> batch_opened;
+        bool held_back = false;  // by the control region
         /// Sources with `idle`: matches but for that term, by their key without its episode.
         std::map<Hash128, MatchPtr> idle_pool;
         mutable IdleMatches idle;
@@ -217,7 +219,7 @@ private:
     void wind_down(Effects& effects, Position at, bool scratch_left);
     void request_stop(StopReason reason, std::string detail);
     bool try_start(Effects& effects, Position at, bool slots_free);
-    bool try_start_idle(Effects& effects, Position at);
+    bool try_start_idle(Effects& effects, Position at, bool impasse);
     void start(Effects& effects, Position at, std::uint32_t source, std::vector<MatchPtr> members, double rating,
                ActivationId id);
     [[nodiscard]] bool eligible(std::uint32_t source, bool slots_free) const;
@@ -230,6 +232,14 @@ private:
     [[nodiscard]] MatchPtr with_idle_episode(const MatchPtr& match) const;
     [[nodiscard]] const IdleMatches& idle_matches(std::uint32_t source) const;
     [[nodiscard]] double rate(std::uint32_t source, const Match& match) const;
+    /// What rate() was made of, for the record; empty: the declared priority alone.
+    [[nodiscard]] std::string rating_terms(std::uint32_t source, const Match& match) const;
+    [[nodiscard]] ScoreFacts score_facts(std::uint32_t source, const Match& match) const;
+    [[nodiscard]] Strategy strategy() const { return control_.strategy().value_or(crew_->strategy); }
+    void take_control(const std::vector<EntryChange>& changes);
+    void rank_again();
+    void open_batch(std::uint32_t source);
+    void close_batch(std::uint32_t source);
     [[nodiscard]] std::int64_t wall_spent_ms() const;
     /// From here on only sources with `wrap_up` go on; 0: never by time.
     [[nodiscard]] std::int64_t wrap_up_at_ms() const;
@@ -244,6 +254,9 @@ private:
     std::unordered_map<std::string, const RegionSpec*> regions_;
     std::unique_ptr<Matcher> matcher_;
     std::optional<Agenda> agenda_;
+    ControlBoard control_;
+    bool rated_by_budget_ = false;
+    std::set<std::uint32_t> open_batches_;
     std::optional<CycleDetector> cycles_;
     std::vector<SourceState> sources_;
 

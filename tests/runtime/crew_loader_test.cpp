@@ -10,6 +10,7 @@
 
 #include "runtime/crew_check.hpp"
 #include "runtime/crew_loader.hpp"
+#include "scheduler/control.hpp"
 #include "scheduler/pattern.hpp"
 
 using namespace stele;
@@ -143,8 +144,9 @@ TEST_CASE("the example crew of the design loads without a word") {
     CHECK(crew.name == "repo_review");
     CHECK(crew.base_directory == (tests_directory / "crews").string());
     CHECK(crew.text == read_file(tests_directory / "crews" / "design_example.yaml"));
-    CHECK(crew.regions.size() == 7);
-    CHECK(crew.regions[4].name == scratch_region_of("churn"));
+    CHECK(crew.regions.size() == 8);
+    CHECK(crew.regions[4].name == control_region_name);
+    CHECK(crew.regions[5].name == scratch_region_of("churn"));
     CHECK(crew.region("open_questions")->policy == PolicyKind::set_union);
     CHECK(crew.region("open_questions")->schema.fields()[1].optional);
     CHECK(crew.region("conclusions")->owner == "reporter");

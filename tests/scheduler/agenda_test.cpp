@@ -57,6 +57,9 @@ TEST_CASE("each strategy has its order, and ties go by source and by what is bou
     CHECK(drained(filled(Strategy::fifo, items)) == Entries{1, 5, 4, 3, 2, 6});
     CHECK(drained(filled(Strategy::lifo, items)) == Entries{6, 2, 3, 1, 5, 4});
     CHECK(drained(filled(Strategy::fair, items)) == Entries{6, 3, 2, 4, 1, 5});
+    CHECK(drained(filled(Strategy::depth, items)) == Entries{6, 2, 3, 1, 5, 4});
+    CHECK(drained(filled(Strategy::breadth, items)) == Entries{6, 3, 2, 1, 5, 4});
+    CHECK(drained(filled(Strategy::score, items)) == Entries{6, 3, 2, 1, 5, 4});
 }
 
 TEST_CASE("the order of arrival never matters") {
@@ -66,7 +69,8 @@ TEST_CASE("the order of arrival never matters") {
         std::vector<AgendaItem> items;
         for (std::uint64_t entry = 1; entry <= 20; ++entry)
             items.push_back(item(dice() % 4, dice() % 3, dice() % 5, entry));
-        for (const Strategy strategy : {Strategy::priority, Strategy::fifo, Strategy::lifo, Strategy::fair}) {
+        for (const Strategy strategy :
+             {Strategy::priority, Strategy::fifo, Strategy::lifo, Strategy::fair, Strategy::depth}) {
             const Entries expected = drained(filled(strategy, items));
             CHECK(expected.size() == 20);
             std::shuffle(items.begin(), items.end(), dice);
@@ -79,7 +83,8 @@ TEST_CASE("the first is the best in a plain sort, whatever comes and goes") {
     for (std::uint32_t seed = 1; seed <= 100; ++seed) {
         CAPTURE(seed);
         std::mt19937 dice(seed);
-        Agenda agenda(Strategy::priority);
+        // Source 1 needs a slot, and sometimes none is free.
+        Agenda agenda(Strategy::priority, {false, true});
         std::map<std::uint64_t, AgendaItem> model;
         for (int step = 0; step < 200; ++step) {
             const std::uint64_t entry = 1 + dice() % 30;
@@ -94,27 +99,27 @@ TEST_CASE("the first is the best in a plain sort, whatever comes and goes") {
                 model.emplace(entry, made);
             }
             const std::uint32_t barred = dice() % 4;
+            const bool slots_free = dice() % 2 == 0;
             const AgendaItem* best = nullptr;
             std::map<std::uint32_t, std::size_t> sizes;
             for (const auto& [number, one] : model) {
                 ++sizes[one.source];
-                if (one.source == barred) continue;
+                if (one.source == barred || (one.source == 1 && !slots_free)) continue;
                 const auto order = [](const AgendaItem& a) {
                     return std::make_tuple(-a.rating, a.match->age, a.source, a.match->bound[0].id.number);
                 };
                 if (best == nullptr || order(one) < order(*best)) best = &one;
             }
             const std::optional<AgendaItem> first =
-                agenda.first([&](std::uint32_t source) { return source != barred; });
+                agenda.first([&](std::uint32_t source) { return source != barred; }, slots_free);
             REQUIRE(first.has_value() == (best != nullptr));
             if (best != nullptr) REQUIRE(first->match->key == best->match->key);
             REQUIRE(agenda.size() == model.size());
-            std::vector<std::uint32_t> sources;
-            for (const auto& [source, size] : sizes) {
-                sources.push_back(source);
-                REQUIRE(agenda.size_of(source) == size);
+            for (std::uint32_t source = 0; source < 4; ++source) {
+                REQUIRE(agenda.size_of(source) == (sizes.count(source) > 0 ? sizes.at(source) : 0));
+                REQUIRE(agenda.any_source([=](std::uint32_t one) { return one == source; }) ==
+                        (sizes.count(source) > 0));
             }
-            REQUIRE(agenda.sources() == sources);
         }
     }
 }
@@ -129,4 +134,20 @@ TEST_CASE("the matches of a source come in its order, no more than asked for") {
     CHECK(agenda.of_source(1, 100).size() == 5);
     CHECK(agenda.of_source(7, 100).empty());
     CHECK_FALSE(agenda.first([](std::uint32_t source) { return source == 7; }).has_value());
+}
+
+TEST_CASE("ranked again, the agenda is as if it had been filled that way") {
+    for (std::uint32_t seed = 1; seed <= 100; ++seed) {
+        CAPTURE(seed);
+        std::mt19937 dice(seed);
+        std::vector<AgendaItem> items;
+        for (std::uint64_t entry = 1; entry <= 20; ++entry) {
+            items.push_back(item(dice() % 4, dice() % 3, dice() % 5, entry));
+        }
+        Agenda agenda = filled(Strategy::priority, items);
+        agenda.rank_again(Strategy::depth, [](const AgendaItem& one) { return 7 - one.rating; });
+        for (AgendaItem& one : items) one.rating = 7 - one.rating;
+        CHECK(agenda.size() == items.size());
+        REQUIRE(drained(agenda) == drained(filled(Strategy::depth, items)));
+    }
 }
