@@ -4,15 +4,18 @@
 
 namespace stele {
 
+bool goes_by_newest(Strategy strategy) { return strategy == Strategy::lifo || strategy == Strategy::depth; }
+
 bool Agenda::Before::operator()(const AgendaItem& a, const AgendaItem& b) const {
     const bool by_age_alone = strategy == Strategy::fifo || strategy == Strategy::lifo;
     if (!by_age_alone && a.rating != b.rating) return a.rating > b.rating;
     if (a.match->age != b.match->age) {
-        const bool newest_first = strategy == Strategy::lifo || strategy == Strategy::depth;
-        return newest_first ? a.match->age > b.match->age : a.match->age < b.match->age;
+        return goes_by_newest(strategy) ? a.match->age > b.match->age : a.match->age < b.match->age;
     }
     if (a.source != b.source) return a.source < b.source;
-    if (a.match->bound != b.match->bound) return a.match->bound < b.match->bound;
+    if (a.match->bound != b.match->bound) {
+        return goes_by_newest(strategy) ? b.match->bound < a.match->bound : a.match->bound < b.match->bound;
+    }
     return a.match->key < b.match->key;
 }
 

@@ -1,5 +1,6 @@
 // The queued activations, ordered by the control strategy. The order is a pure function of the
-// matches: rating, age, the source's place in the crew, bound ids; never of arrival. The first one
+// matches: rating, age, the source's place in the crew, bound ids (lower first, or higher first where
+// the newest goes first); never of arrival. The first one
 // costs the logarithm of the sources with anything queued, not their number. Loop thread.
 #pragma once
 
@@ -15,6 +16,9 @@
 #include "scheduler/matcher.hpp"
 
 namespace stele {
+
+/// `lifo` and `depth`: the newest first, and of one age those with the higher bound ids.
+bool goes_by_newest(Strategy strategy);
 
 /// A match that could run.
 struct AgendaItem {

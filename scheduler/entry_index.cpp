@@ -114,6 +114,13 @@ struct Arrangement::Numbers {
         while (at != marked.end() && (*at & 1) != 0) ++at;
         return at == marked.end() ? 0 : *at >> 1;
     }
+    [[nodiscard]] std::uint64_t previous(std::uint64_t from) const {
+        auto at = std::upper_bound(marked.begin(), marked.end(), from << 1 | 1);
+        while (at != marked.begin()) {
+            if ((*--at & 1) == 0) return *at >> 1;
+        }
+        return 0;
+    }
 };
 
 Arrangement::~Arrangement() {
@@ -158,6 +165,13 @@ std::uint64_t Arrangement::next(std::uint64_t key, std::uint64_t from) const {
     if (at == buckets_.end()) return 0;
     if ((at->second & 1) != 0) return at->second >> 1 >= from ? at->second >> 1 : 0;
     return numbers_of(at->second)->next(from);
+}
+
+std::uint64_t Arrangement::previous(std::uint64_t key, std::uint64_t from) const {
+    const auto at = buckets_.find(key);
+    if (at == buckets_.end()) return 0;
+    if ((at->second & 1) != 0) return at->second >> 1 <= from ? at->second >> 1 : 0;
+    return numbers_of(at->second)->previous(from);
 }
 
 // ---- tables --------------------------------------------------------------------------------------
@@ -205,6 +219,19 @@ std::uint64_t EntryTable::next(std::uint64_t from) const {
         if (!chunks_[chunk]) continue;
         std::size_t at = chunk == from / chunk_entries ? from % chunk_entries : 0;
         for (; at < chunk_entries; ++at) {
+            if (chunks_[chunk]->entries[at]) return chunk * chunk_entries + at;
+        }
+    }
+    return 0;
+}
+
+std::uint64_t EntryTable::previous(std::uint64_t from) const {
+    if (chunks_.empty()) return 0;
+    from = std::min(from, chunks_.size() * chunk_entries - 1);
+    for (std::size_t chunk = from / chunk_entries + 1; chunk-- > 0;) {
+        if (!chunks_[chunk]) continue;
+        std::size_t at = chunk == from / chunk_entries ? from % chunk_entries + 1 : chunk_entries;
+        while (at-- > 0) {
             if (chunks_[chunk]->entries[at]) return chunk * chunk_entries + at;
         }
     }

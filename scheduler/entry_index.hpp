@@ -57,6 +57,8 @@ public:
     [[nodiscard]] const std::vector<Field>& fields() const { return fields_; }
     /// The least number at or after `from` under the key; 0 for none. Hashes may collide: test what you get.
     [[nodiscard]] std::uint64_t next(std::uint64_t key, std::uint64_t from) const;
+    /// The greatest number at or before `from`; 0 for none.
+    [[nodiscard]] std::uint64_t previous(std::uint64_t key, std::uint64_t from) const;
     [[nodiscard]] bool contains(std::uint64_t key) const { return buckets_.count(key) > 0; }
 
     std::uint32_t users = 0;
@@ -81,6 +83,8 @@ public:
     [[nodiscard]] std::size_t size() const { return size_; }
     /// The least active number at or after `from`; 0 for none.
     [[nodiscard]] std::uint64_t next(std::uint64_t from) const;
+    /// The greatest at or before `from`; 0 for none.
+    [[nodiscard]] std::uint64_t previous(std::uint64_t from) const;
 
     /// Made when nobody has asked for it before. Counted: give it back with release().
     Arrangement* arrange(const std::vector<Field>& fields);

@@ -196,6 +196,20 @@ public:
         return match->key == record.key ? match : nullptr;
     }
 
+    void set_order(bool higher_first) override {
+        if (higher_first == higher_first_) return;
+        higher_first_ = higher_first;
+        // What was taken up is refracted, so each seed can begin again from the other end.
+        for (std::uint32_t index = 1; index < seeds_.size(); ++index) {
+            if (!seeds_[index].head || seeds_[index].kind == Seed::Kind::one) continue;
+            take_head(index, true);
+            seeds_[index].gathered.clear();
+            seeds_[index].gathered_at = 0;
+            if (!plan_of(seeds_[index]).ascending) gather(seeds_[index]);
+            advance(index);
+        }
+    }
+
     void withdraw(const Match& match) override {
         if (held_offered_.erase(match.key) > 0) {
             untold_.erase(&match);
@@ -676,6 +690,7 @@ private:
             return true;
         });
         std::sort(bindings.begin(), bindings.end());
+        if (higher_first_) std::reverse(bindings.begin(), bindings.end());
         for (const Numbers& numbers : bindings)
             seed.gathered.insert(seed.gathered.end(), numbers.begin(), numbers.end());
     }
@@ -910,18 +925,21 @@ private:
         if (depth == search.plan.steps.size()) return seen_before || found(search);
         const PlanStep& step = search.plan.steps[depth];
         const EntryTable& entries = *search.member.family->tables[step.variable];
-        std::uint64_t from = seen_before ? search.after[step.variable] : 1;
+        constexpr std::uint64_t last = ~std::uint64_t{0} >> 2;
+        std::uint64_t from = seen_before ? search.after[step.variable] : higher_first_ ? last : 1;
         std::uint64_t key = 0;
         if (step.id) {
             const std::uint64_t only = number_of(search, step);
-            if (only == 0 || only < from) return true;
+            if (only == 0 || (higher_first_ ? only > from : only < from)) return true;
             from = only;
         } else if (step.arrangement != nullptr) {
             key = key_of_step(search, step);
         }
         while (true) {
             std::uint64_t number = from;
-            if (!step.id) {
+            if (!step.id && higher_first_) {
+                number = step.arrangement != nullptr ? step.arrangement->previous(key, from) : entries.previous(from);
+            } else if (!step.id) {
                 number = step.arrangement != nullptr ? step.arrangement->next(key, from) : entries.next(from);
             }
             if (number == 0) return true;
@@ -931,7 +949,8 @@ private:
                 return false;
             }
             if (step.id) return true;
-            from = number + 1;
+            from = higher_first_ ? number - 1 : number + 1;
+            if (from == 0) return true;
         }
     }
 
@@ -1133,6 +1152,7 @@ private:
     std::vector<std::uint32_t> free_nodes_;
     boost::unordered_flat_map<Hash128, std::uint32_t, std::hash<Hash128>> by_key_;
 
+    bool higher_first_ = false;
     Position run_;
     Position newest_;
     TimeMs now_;

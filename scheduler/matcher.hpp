@@ -51,8 +51,8 @@ struct WatchedCondition {
 };
 
 /// Offers matches in such an order that a cross product is never held: a condition whose matches all
-/// have the same rating may keep back those that come later in the agenda's order (older first or
-/// newer first: per age, by bound ids) than one it offers. What is kept back is offered when what stands
+/// have the same rating may keep back those that come later in the agenda's order (of one age: by bound
+/// ids, the lower or the higher first) than one it offers. What is kept back is offered when what stands
 /// before it is withdrawn or gone.
 class Matcher {
 public:
@@ -72,6 +72,9 @@ public:
     virtual MatchDelta take_delta() = 0;
     /// The match behind a record, if it holds now, offered or not.
     [[nodiscard]] virtual MatchPtr find(std::uint32_t condition, const MatchRecord& record) const = 0;
+    /// Which of the matches of one age come first: those with lower bound ids, as from the outset, or with
+    /// higher ones.
+    virtual void set_order(bool higher_first) = 0;
     /// An offered match was taken up. It is not told as removed; what it kept back is offered in its place.
     virtual void withdraw(const Match& match) = 0;
     /// A match that was withdrawn may run again: it is offered once more, if it holds.

@@ -252,6 +252,7 @@ public:
     }
 
     // Everything is on offer at all times.
+    void set_order(bool) override {}
     void withdraw(const Match&) override {}
     void offer(const MatchPtr& match) override {
         const MatchPtr found = find(match->condition, {match->key, match->bound, match->episodes});

@@ -511,6 +511,7 @@ Status Scheduler::take_crew(const Record& record, Position position, bool new_ru
         sources_[i].held_back = control_.is_paused(crew_->sources[i].name);
     }
     agenda_.emplace(strategy(), std::move(needs_slot));
+    matcher_->set_order(goes_by_newest(strategy()));
     return Done{};
 }
 
@@ -788,6 +789,10 @@ void Scheduler::take_control(const std::vector<EntryChange>& changes) {
 }
 
 void Scheduler::rank_again() {
+    if (goes_by_newest(strategy()) != goes_by_newest(agenda_->strategy())) {
+        matcher_->set_order(goes_by_newest(strategy()));
+        absorb_matches();
+    }
     agenda_->rank_again(strategy(), [this](const AgendaItem& item) { return rate(item.source, *item.match); });
     for (SourceState& state : sources_) state.idle.open.reset();
 }

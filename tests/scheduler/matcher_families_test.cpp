@@ -45,7 +45,8 @@ struct ByAge {
     bool newest_first = false;
     bool operator()(const MatchPtr& a, const MatchPtr& b) const {
         if (a->age != b->age) return newest_first ? a->age > b->age : a->age < b->age;
-        return a->bound != b->bound ? a->bound < b->bound : a->key < b->key;
+        if (a->bound != b->bound) return newest_first ? b->bound < a->bound : a->bound < b->bound;
+        return a->key < b->key;
     }
 };
 
@@ -78,6 +79,11 @@ public:
             }
             check();
             for (std::uint32_t i = roll(dice_, 6); i > 0; --i) take_one();
+            if (roll(dice_, 6) == 0) {
+                newest_first_ = !newest_first_;
+                fast_->set_order(newest_first_);
+                take_offers();
+            }
             if (roll(dice_, 3) == 0) return_one();
         }
     }
@@ -174,7 +180,7 @@ private:
     // The first in the order of the agenda, which must be the same whether or not some are held back.
     void take_one() {
         const std::uint32_t condition = roll(dice_, static_cast<std::uint32_t>(watched_.size()));
-        const ByAge before{roll(dice_, 2) == 0};
+        const ByAge before{newest_first_};
         MatchPtr expected;
         for (const auto& [key, match] : all_) {
             if (match->condition != condition || taken_.count(key) > 0) continue;
@@ -207,6 +213,7 @@ private:
 
     Dice dice_;
     bool offer_all_;
+    bool newest_first_ = false;
     std::uint32_t patterns_ = 0;
     std::vector<Condition> shapes_;
     std::vector<std::unique_ptr<Condition>> conditions_;
