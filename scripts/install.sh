@@ -2,7 +2,7 @@
 # Installs what building and testing need, from Debian 12's packages. Does nothing, and needs no
 # network and no rights, when all of it is there.
 #
-#   install.sh [--tests]      --tests: also npm, for the tests with other people's servers and engines
+#   install.sh [--tests]      --tests: also npm and CLIPS, for the tests with other people's servers and engines
 set -euo pipefail
 
 packages=(
@@ -14,8 +14,11 @@ packages=(
 
 case ${1:-} in
     '') ;;
-    # Any other Node serves as well as Debian's.
-    --tests) if [[ -z $(command -v npm || true) ]]; then packages+=(nodejs npm); fi ;;
+    --tests)
+        packages+=(libclips-dev clips)
+        # Any other Node serves as well as Debian's.
+        if [[ -z $(command -v npm || true) ]]; then packages+=(nodejs npm); fi
+        ;;
     *)
         echo "usage: install.sh [--tests]" >&2
         exit 2
