@@ -4,7 +4,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-./scripts/install.sh
+# With the peers that are engines of their own.
+./scripts/install.sh --tests
 cmake --preset release
 if (( $# > 0 )); then
     names=("$1")
