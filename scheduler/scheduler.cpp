@@ -815,6 +815,7 @@ void Scheduler::trace_commit(const FoldedRecord& folded, const std::string& sour
     for (const EntryChange& change : folded.changes) {
         const auto region = regions_.find(change.id.region);
         if (region == regions_.end() || region->second->scratch) continue;
+        if (change.id.region == control_region_name) continue;  // how it goes on is not what it is about
         const RegionSpec& spec = *region->second;
         if (spec.policy == PolicyKind::counter) {
             // Increments never repeat; what a counter says is its sum.
@@ -1054,7 +1055,10 @@ void Scheduler::decide(Effects& effects, Position at, bool scratch_left) {
                 }
                 std::string paused;
                 for (std::uint32_t i = 0; i < sources_.size(); ++i) {
-                    if (sources_[i].held_back && agenda_->size_of(i) > 0) {
+                    const bool retries = std::any_of(activations_.begin(), activations_.end(), [i](const auto& live) {
+                        return live.second.source == i && live.second.state == Activation::State::waiting;
+                    });
+                    if (sources_[i].held_back && (agenda_->size_of(i) > 0 || retries)) {
                         paused += (paused.empty() ? "" : ", ") + crew_->sources[i].name;
                     }
                 }
@@ -1134,6 +1138,7 @@ bool Scheduler::try_start(Effects& effects, Position at, bool slots_free) {
     for (auto& [id, waiting] : activations_) {
         if (waiting.state != Activation::State::waiting || waiting.due > now_ || to_bury_.count(id) > 0) continue;
         if (!wrapping_up_.empty() && !crew_->sources[waiting.source].wrap_up) continue;
+        if (sources_[waiting.source].held_back) continue;
         std::vector<MatchPtr> holding;
         for (const MatchPtr& member : waiting.members) {
             if (find_match(waiting.source, to_record(*member))) holding.push_back(member);
@@ -1246,6 +1251,7 @@ bool Scheduler::idle_holds() const {
     if (agenda_->any_source([this](std::uint32_t source) { return work_is_left(source); })) return false;
     for (const auto& [id, live] : activations_) {
         if (live.state != Activation::State::waiting) continue;
+        if (sources_[live.source].held_back && to_bury_.count(id) == 0) continue;
         if (wrapping_up_.empty() || crew_->sources[live.source].wrap_up || to_bury_.count(id) > 0) return false;
     }
     // What time would still bring is not waited for when the money is gone.
