@@ -13,7 +13,9 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
+#include <map>
 #include <memory>
+#include <optional>
 #include <random>
 #include <string>
 #include <unordered_set>
@@ -21,6 +23,15 @@
 #include <vector>
 
 #include "benchmarks/support.hpp"
+#include "board/board.hpp"
+#include "board/log/buffered_store.hpp"
+#include "board/log/memory_store.hpp"
+#include "board/log/write_log.hpp"
+#include "knowledge_sources/rule_source.hpp"
+#include "runtime/activation_request.hpp"
+#include "runtime/crew_loader.hpp"
+#include "runtime/owner.hpp"
+#include "scheduler/fold.hpp"
 #include "scheduler/matcher.hpp"
 #ifdef STELE_HAS_CLIPS
 #include "tests/clips/clips_engine.hpp"
@@ -612,6 +623,135 @@ void measure_memory(Report& report) {
     report.add(row);
 }
 
+// ---- classic programs -------------------------------------------------------------------------
+
+/// A crew of rules and its facts as one crew text: what its source of facts would insert is its seed.
+struct Classic {
+    std::string name;
+    std::string crew_file;
+    std::string facts_script;
+    std::string size;
+    std::string program;  // the same for CLIPS
+    std::uint64_t firings = 0;
+};
+
+std::string output_of(const std::string& command) {
+    std::string text;
+    std::FILE* pipe = ::popen(command.c_str(), "r");
+    if (pipe == nullptr) give_up("cannot run " + command);
+    char buffer[4096];
+    for (std::size_t got = 0; (got = std::fread(buffer, 1, sizeof buffer, pipe)) > 0;) text.append(buffer, got);
+    if (::pclose(pipe) != 0) give_up(command + " failed");
+    return text;
+}
+
+std::shared_ptr<const CrewSpec> seeded_crew(const Classic& classic, const std::string& folder) {
+    std::string text = output_of("cat " + folder + classic.crew_file);
+    const std::size_t begin = text.find("  facts:\n");
+    const std::size_t end = text.find("\n  ", text.find("may:", begin));
+    text.erase(begin, end + 1 - begin);
+    std::map<std::string, std::string> seed;
+    const std::string facts = output_of("python3 " + folder + classic.facts_script + " " + classic.size);
+    for (std::size_t at = 0; at < facts.size();) {
+        const std::size_t line_end = facts.find('\n', at);
+        const Value operation = take(parse_json(facts.substr(at, line_end - at)));
+        std::string& entries = seed[operation.find("region")->as_string()];
+        entries += (entries.empty() ? "" : ", ") + to_json(*operation.find("entry"));
+        at = line_end + 1;
+    }
+    text += "seed:\n";
+    for (const auto& [region, entries] : seed) text += "  " + region + ": [" + entries + "]\n";
+    LoadedCrew loaded = load_crew(text, classic.crew_file, folder, {});
+    if (!loaded.crew) give_up(join_problems(loaded.problems));
+    return loaded.crew;
+}
+
+/// Seconds from the start of the run to its stop: fold, matcher, agenda, rules, records, on the memory log.
+double run_crew(const std::shared_ptr<const CrewSpec>& crew, std::uint64_t& firings) {
+    const std::unique_ptr<StateStore> store = make_memory_store();
+    const std::unique_ptr<Board> board = take(Board::open(*store, {1}, FamilyKey{}));
+    const std::unique_ptr<WriteLog> log = make_store_log(*store, {1});
+    Fold fold(*board,
+              [crew](const std::string&, const std::string&,
+                     const std::string&) -> Result<std::shared_ptr<const CrewSpec>> { return crew; });
+    Record fence;
+    fence.kind = RecordKind::fence;
+    fence.author = "system";
+    Record started;
+    started.kind = RecordKind::run_started;
+    started.author = "person";
+    started.parts = {crew->text};
+    firings = 0;
+    const auto start = Steady::now();
+    for (Record* first : {&fence, &started}) {
+        std::optional<Record> next = std::move(*first);
+        while (next) {
+            next->epoch = fold.scheduler().epoch();
+            next->time = {1};
+            StoreBatch batch;
+            std::string frame;
+            Folded taken = take(fold.take(std::move(*next), Salt{}, batch, frame));
+            next.reset();
+            const LogFrame frames[] = {{taken.logged->position, std::move(frame)}};
+            check(log->append(frames, std::move(batch)));
+            check(fold.step(taken));
+            if (taken.effects.append) {
+                next = std::move(taken.effects.append);
+            } else if (taken.effects.fire) {
+                RuleFiring& fire = *taken.effects.fire;
+                fire.commit.writes = take(apply_rule(crew->sources[fire.source], bindings_of(fire.members)));
+                ++firings;
+                next = std::move(fire.commit);
+            }
+        }
+    }
+    const double seconds = seconds_since(start);
+    if (fold.scheduler().stopping() != StopReason::goal) give_up("the crew did not reach its goal");
+    return seconds;
+}
+
+#ifdef STELE_HAS_CLIPS
+double run_clips(const std::string& program, const std::string& facts, std::uint64_t& firings) {
+    ClipsEngine clips;
+    clips.load(program);
+    clips.evaluate("(set-strategy depth)");
+    clips.reset();
+    const auto start = Steady::now();
+    clips.load_facts(facts);
+    firings = static_cast<std::uint64_t>(clips.run(-1));
+    return seconds_since(start);
+}
+
+void measure_classic(Report& report, const Classic& classic, int rounds) {
+    report.heading(classic.name + ": the whole program, agenda and all, on the memory log");
+    const std::string folder = std::string(STELE_PROJECT_DIR) + "/configs/classics/";
+    const std::shared_ptr<const CrewSpec> crew = seeded_crew(classic, folder);
+    const WorkingDirectory directory("matcher_" + classic.name);
+    Row row;
+    row.name = classic.name;
+    row.unit = "ms";
+    row.more_is_better = false;
+    row.goal = 3;
+    row.peer_name = "CLIPS on the same rules and facts";
+    directory.with_folder("facts", [&](const std::string& made) {
+        const std::string facts = made + "/facts.clp";
+        output_of("python3 " + folder + classic.facts_script + " " + classic.size + " --clips > " + facts);
+        for (int round = -1; round < rounds; ++round) {
+            std::uint64_t ours = 0;
+            std::uint64_t theirs = 0;
+            const double our_ms = 1e3 * run_crew(crew, ours);
+            const double peer_ms =
+                1e3 * run_clips(std::string(STELE_PROJECT_DIR) + "/tests/classics/" + classic.program, facts, theirs);
+            if (ours != classic.firings || theirs != classic.firings) give_up("not the published number of firings");
+            if (round < 0) continue;  // pages and caches
+            row.rounds.ours.push_back(our_ms);
+            row.rounds.peer.push_back(peer_ms);
+        }
+    });
+    report.add(row);
+}
+#endif
+
 // ---- instructions -----------------------------------------------------------------------------
 
 __attribute__((noinline)) void make_counted_writes(OurMatcher& ours, const std::vector<EntryPtr>& entries) {
@@ -648,6 +788,15 @@ void run(const Options& options) {
     if (wanted("constant")) note_flatness(report, shape_named("constant"), options.rounds);
 #else
     report.note("built without libclips-dev: no rows against CLIPS");
+#endif
+#ifdef STELE_HAS_CLIPS
+    if (wanted("manners_128")) {
+        measure_classic(report, {"manners_128", "manners.yaml", "guests.py", "128", "manners.clp", 8'639},
+                        options.rounds);
+    }
+    if (wanted("waltz_50")) {
+        measure_classic(report, {"waltz_50", "waltz.yaml", "drawing.py", "50", "waltz.clp", 14'064}, options.rounds);
+    }
 #endif
     if (wanted("aggregate")) measure_aggregate(report, options.rounds);
     if (wanted("scale")) measure_scale(report, options.rounds);
