@@ -161,10 +161,11 @@ std::string constant_free_rule(std::uint32_t which) {
     return "(defrule r" + k + " (e (topic ?t) (id ?i)) (q (id ?i) (topic t" + k + ")) (not (c (topic ?t))) =>)";
 }
 
+// One partner on average, and so one source that wakes: with ten, a write would cost ten offers.
 Fact constant_free_fact(Dice& dice, std::size_t place, std::size_t size) {
     if (place < size / 10'000) return {'c', static_cast<std::int64_t>(place), 0, 0};
     return {place % 2 == 0 ? 'e' : 'q', roll(dice, sources), static_cast<double>(roll(dice, 100)),
-            roll(dice, static_cast<std::int64_t>(size / 20))};
+            roll(dice, static_cast<std::int64_t>(size / 2))};
 }
 
 // A count, a sum or a maximum per topic, half of them about the topic of an entry that is bound. Thresholds
@@ -407,6 +408,8 @@ public:
             engine_.build("(deftemplate " + std::string(name) + " (slot topic) (slot confidence) (slot id))");
         }
         for (std::uint32_t which = 0; which < sources; ++which) engine_.build(shape.rule(which));
+        // Facts that say the same are two, as they are two entries.
+        engine_.evaluate("(set-fact-duplication TRUE)");
         engine_.reset();
         std::size_t left = evidence;
         for (std::size_t place = 0; place < size; ++place) {

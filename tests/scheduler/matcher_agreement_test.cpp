@@ -104,7 +104,7 @@ Condition typical_condition(Dice& dice) {
     }
     if (roll(dice, 12) == 0) {
         Term idle;
-        idle.kind = TermKind::idle;
+        idle.kind = roll(dice, 2) == 0 ? TermKind::idle : TermKind::impasse;
         condition.terms.push_back(std::move(idle));
     }
     return condition;
