@@ -171,7 +171,12 @@ public:
         }
         removed_.clear();
         added_.clear();
-        untold_.clear();
+        // Emptying a table costs its capacity, which one large delta would leave behind for all that follow.
+        if (untold_.bucket_count() > untold_kept) {
+            untold_ = {};
+        } else {
+            untold_.clear();
+        }
         return delta;
     }
 
@@ -1164,6 +1169,7 @@ private:
     Bindings scratch_;
     std::vector<MatchPtr> added_;
     std::vector<MatchPtr> removed_;
+    static constexpr std::size_t untold_kept = 64;    // places
     boost::unordered_flat_set<const Match*> untold_;  // added since the last delta; asked for, never walked
 };
 
