@@ -13,8 +13,8 @@ inline constexpr std::size_t cites_per_write_max = 1'000;
 inline constexpr std::size_t record_bytes_max = 256U << 20;
 inline constexpr std::size_t blob_bytes_min = 4'096;  // parts at least this long are stored once, by MAC
 
-inline constexpr std::size_t crew_text_bytes_max = 1U << 20;
-inline constexpr std::size_t crew_nodes_max = 200'000;
+inline constexpr std::size_t crew_text_bytes_max = 16U << 20;
+inline constexpr std::size_t crew_nodes_max = 1'000'000;
 inline constexpr std::size_t crew_problems_max = 200;
 inline constexpr std::size_t name_bytes_max = 64;
 
@@ -63,7 +63,7 @@ inline constexpr std::size_t group_commit_records_max = 256;
 inline constexpr std::size_t core_records_in_a_row_max = 64;  // then what waits from outside comes first
 inline constexpr std::int64_t async_sync_interval_ms = 200;
 inline constexpr std::int64_t head_mark_interval_ms = 1'000;
-inline constexpr std::size_t socket_line_bytes_max = 4U << 20;
+inline constexpr std::size_t socket_line_bytes_max = 64U << 20;  // a crew as a JSON text, which may be twice as long
 inline constexpr std::size_t entry_cache_entries_max = 65'536;
 
 }  // namespace stele::limits

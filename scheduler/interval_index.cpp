@@ -7,7 +7,7 @@ namespace stele::matching {
 
 void IntervalIndex::add(double low, double high, std::uint32_t id) {
     fresh_.push_back({low, high, high, id, false});
-    if (fresh_.size() > 32 + sorted_.size() / 8) rebuild();
+    if (fresh_.size() > 32 + sorted_.size() / 64) rebuild();
 }
 
 void IntervalIndex::remove(std::uint32_t id) {

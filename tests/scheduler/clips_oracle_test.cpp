@@ -384,8 +384,9 @@ private:
 
     // All asserts before all retracts: so what holds before and after a commit holds in between as well.
     void commit() {
-        now_ =
-            random_version(dice_, now_.state, Position{++position_}, versions_, static_cast<std::int64_t>(position_));
+        ++position_;
+        const auto time = static_cast<std::int64_t>(position_);
+        now_ = random_version(dice_, now_.state, Position{position_}, versions_, time);
         for (EntryChange& change : now_.changes) {
             if (!change.after) continue;
             auto entry = std::make_shared<Entry>(*change.after);
