@@ -553,7 +553,7 @@ TEST_CASE("a prompt file that cannot be had, or not be carried, is one error") {
     folder.write("p.md", "${inputs.none}");
     CHECK(has(listed(folder.load().problems), "there is no input \"none\""));
     folder.write("p.md", std::string(limits::crew_text_bytes_max - 100, 'x'));
-    CHECK(has(listed(folder.load().problems), "larger than 1048576 bytes together"));
+    CHECK(has(listed(folder.load().problems), "larger than 16777216 bytes together"));
     folder.write("p.md", std::string(limits::crew_text_bytes_max + 1, 'x'));
     CHECK(has(listed(folder.load().problems), "the file p.md is larger"));
     folder.write("p.md", "fine");
