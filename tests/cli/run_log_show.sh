@@ -115,7 +115,7 @@ says out "questions"
 says out "append_only"
 expect 0 "$STELE" show --board counters --json
 all_json out
-same "regions" "counted facts long questions summary" \
+same "regions" "control counted facts long questions summary" \
     "$(json_field region <out | sort | tr '\n' ' ' | sed 's/ $//')"
 expect 0 "$STELE" show --board counters --region facts --json
 all_json out
