@@ -55,9 +55,18 @@ inline constexpr std::uint32_t model_tries_max = 3;  // of one call, when nothin
 inline constexpr std::int64_t retry_after_max_ms = 120'000;
 inline constexpr std::size_t called_part_blob_bytes_min = 256;  // prompts are stored once from here on
 
-inline constexpr std::uint32_t cycle_window_default = 16;
-inline constexpr double cycle_similarity_default = 0.95;
+inline constexpr std::size_t agenda_shown_max = 64;  // to a source that ranks it
+
+inline constexpr std::uint32_t cycle_window_default = 64;
+inline constexpr double cycle_similarity_default = 0.85;
+inline constexpr std::uint64_t cycle_rounds_default = 10'000;  // of a crew with a goal
+inline constexpr std::uint32_t cycle_told_max = 3;  // how often a source that was named is woken for one loop
+inline constexpr std::int64_t cycle_damp_first_ms = 1'000;
+inline constexpr std::int64_t cycle_damp_max_ms = 300'000;
 inline constexpr std::size_t chain_activations_kept = 100'000;
+inline constexpr std::size_t chain_writes_kept = 250'000;
+inline constexpr std::size_t chain_causes_max = 8;   // of one activation, the newest
+inline constexpr std::size_t chain_reads_max = 256;  // of one activation; with more, what it read counts as new
 
 inline constexpr std::size_t group_commit_records_max = 256;
 inline constexpr std::size_t core_records_in_a_row_max = 64;  // then what waits from outside comes first

@@ -207,7 +207,7 @@ void HttpRun::ask() {
 void HttpRun::on_permit(CallPermit permit) {
     switch (permit.kind) {
         case CallPermit::Kind::over:
-            return end(OutcomeKind::cancelled, "was ended");
+            return end(OutcomeKind::cancelled, permit.reason.empty() ? "was ended" : permit.reason);
         case CallPermit::Kind::refused: {
             Outcome outcome;
             outcome.kind = OutcomeKind::budget;

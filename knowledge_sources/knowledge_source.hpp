@@ -89,7 +89,7 @@ struct CallPermit {
         go,        // it is on record and on disk: make the call, then say returned
         answered,  // the same was asked before: `answer` is what came then. Nothing is to be made or returned.
         refused,   // a budget has no room for it, now or later: end with OutcomeKind::budget and `reason`
-        over,      // the attempt has been ended: no call may be made
+        over,      // the attempt has been ended, or is not wanted any more (`reason`): no call may be made
     } kind = Kind::over;
     std::uint32_t call = 0;
     std::string answer;

@@ -268,7 +268,7 @@ void LlmRun::ask_model() {
 void LlmRun::on_permit(CallPermit permit) {
     switch (permit.kind) {
         case CallPermit::Kind::over:
-            return end(OutcomeKind::cancelled, "was ended");
+            return end(OutcomeKind::cancelled, permit.reason.empty() ? "was ended" : permit.reason);
         case CallPermit::Kind::refused: {
             Outcome outcome;
             outcome.kind = OutcomeKind::budget;
@@ -444,7 +444,7 @@ void LlmRun::on_tool_permit(std::size_t index, CallPermit permit) {
     ToolCallState& state = tool_calls_[index];
     switch (permit.kind) {
         case CallPermit::Kind::over:
-            return end(OutcomeKind::cancelled, "was ended");
+            return end(OutcomeKind::cancelled, permit.reason.empty() ? "was ended" : permit.reason);
         case CallPermit::Kind::refused: {
             Outcome outcome;
             outcome.kind = OutcomeKind::budget;

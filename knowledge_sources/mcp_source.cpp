@@ -116,7 +116,8 @@ private:
                 end(OutcomeKind::budget, permit.reason);
                 return;
             case CallPermit::Kind::over:
-                end(OutcomeKind::cancelled, "was ended before its call was made");
+                end(OutcomeKind::cancelled,
+                    permit.reason.empty() ? "was ended before its call was made" : permit.reason);
                 return;
         }
     }

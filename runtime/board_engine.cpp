@@ -534,6 +534,12 @@ bool BoardEngine::serve_call(AskedCall& asked) {
         answer_call(asked, std::move(permit));
         return true;
     }
+    // Nothing is paid for what nobody needs any more; once a first call is paid, the rest may still be worth it.
+    if (live->calls_made == 0 && !scheduler().still_holds(asked.id)) {
+        permit.reason = "what it was woken for does not hold any more; no call was made";
+        answer_call(asked, std::move(permit));
+        return true;
+    }
     if (scheduler().is_being_called(key)) return false;
     const std::string model = asked.intent.target == CallTarget::model ? asked.intent.name : std::string();
     const BudgetRoom room = scheduler().call_room(asked.id, model, asked.intent.reserve);

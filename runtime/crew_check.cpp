@@ -205,6 +205,7 @@ std::string writers_text(const CrewSpec& crew, const RegionSpec& region) {
     const auto is_seed = [&](const auto& seed) { return seed.first == region.name; };
     const auto seeds = static_cast<std::uint64_t>(std::count_if(crew.seed.begin(), crew.seed.end(), is_seed));
     if (seeds > 0) parts.push_back("the seed (" + counted(seeds, "entry", "entries") + ")");
+    if (region.name == agenda_region_name && !crew.control_source.empty()) parts.emplace_back("the scheduler");
     return joined(parts, ", ", "no source");
 }
 
@@ -375,6 +376,20 @@ void describe_source(Sheet& sheet, const CrewSpec& crew, const SourceSpec& sourc
 
 // --- the run ---------------------------------------------------------------------------------
 
+std::string on_cycle_text(const CycleSpec& cycle) {
+    switch (cycle.on_cycle) {
+        case OnCycle::stop:
+            return "when";
+        case OnCycle::pause:
+            return "never, but sources are paused when";
+        case OnCycle::damp:
+            return "never, but sources are slowed when";
+        case OnCycle::wake:
+            return "never, but sources are paused and " + cycle.wake + " is told when";
+    }
+    return "when";
+}
+
 void describe_stop(Sheet& sheet, const CrewSpec& crew) {
     const StopSpec& stop = crew.stop;
     sheet.heading("The run stops");
@@ -387,9 +402,14 @@ void describe_stop(Sheet& sheet, const CrewSpec& crew) {
     describe_budget(sheet, crew);
     if (stop.wall_ms > 0) sheet.line("deadline", "after " + duration(stop.wall_ms));
     if (stop.cycle.enabled) {
-        sheet.line("cycle", std::string(stop.cycle.on_cycle == OnCycle::stop ? "when" : "pauses when") +
-                                " sources wake each other without news (window " + std::to_string(stop.cycle.window) +
-                                ", similarity " + to_json(Value::number(stop.cycle.similarity)) + ")");
+        sheet.line("cycle", on_cycle_text(stop.cycle) + " sources wake each other without news (window " +
+                                std::to_string(stop.cycle.window) + ", similarity " +
+                                to_json(Value::number(stop.cycle.similarity)) + ")");
+        const std::uint64_t rounds = stop.cycle.rounds.value_or(stop.goal ? limits::cycle_rounds_default : 0);
+        if (rounds != 0) {
+            sheet.line("", "or a chain goes round more than " + counted(rounds, "time", "times") +
+                               (stop.goal ? " and the goal comes no nearer" : ""));
+        }
     } else {
         sheet.line("cycle", "never for a cycle: the detector is off");
     }
@@ -420,7 +440,9 @@ std::string describe_consistency(const CrewSpec& crew) {
         static_cast<std::uint64_t>(std::count_if(crew.regions.begin(), crew.regions.end(), is_declared));
     sheet.heading("Crew " + crew.name + ": " + counted(regions, "region", "regions") + ", " +
                   counted(crew.sources.size(), "source", "sources") + ", durability " + to_text(crew.durability) +
-                  ", agenda by " + to_text(crew.strategy) + ", " + std::to_string(crew.concurrency) + " at a time");
+                  ", agenda by " + to_text(crew.strategy) +
+                  (crew.control_source.empty() ? "" : " and as " + crew.control_source + " ranks it") + ", " +
+                  std::to_string(crew.concurrency) + " at a time");
     if (!crew.help.empty()) sheet.paragraph(crew.help);
     sheet.heading(
         "The board has one total order of commits. A source reads one snapshot, however long it runs, and"

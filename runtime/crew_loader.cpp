@@ -32,12 +32,60 @@ void read_head(CrewDraft& draft, MapReader& document) {
     }
 }
 
-void read_running(CrewDraft& draft, MapReader& document) {
-    if (const YamlNode* control = document.optional("control")) {
-        const auto index = read_word(*control, "control",
-                                     {"priority", "fifo", "lifo", "fair", "depth", "breadth", "score"}, draft.problems);
-        draft.crew.strategy = static_cast<Strategy>(index.value_or(0));
+const std::vector<std::string>& strategy_words() {
+    static const std::vector<std::string> words = {"priority", "fifo", "lifo", "fair", "depth", "breadth", "score"};
+    return words;
+}
+
+void read_control_source(CrewDraft& draft, const YamlNode& node) {
+    const std::vector<std::string>& names = draft.source_names;
+    if (!draft.sources_known) return;
+    if (node.is_scalar() && std::binary_search(names.begin(), names.end(), node.text)) {
+        draft.crew.control_source = node.text;
+        return;
     }
+    const std::string hint = node.is_scalar() ? nearest_hint(node.text, names) : std::string();
+    draft.problems.error(node.place, unexpected("source of control", "a source of this crew", node) + hint);
+}
+
+std::string control_words() {
+    std::string words;
+    for (const std::string& word : strategy_words()) words += (words.empty() ? "" : ", ") + in_quotes(word);
+    return words + " or a source of this crew";
+}
+
+// A strategy, a source that ranks the agenda, or both.
+void read_control(CrewDraft& draft, const YamlNode* node) {
+    if (node == nullptr) return;
+    if (node->is_map()) {
+        MapReader map(*node, "control", draft.problems);
+        if (const YamlNode* strategy = map.optional("strategy")) {
+            const auto index = read_word(*strategy, map.part("strategy"), strategy_words(), draft.problems);
+            draft.crew.strategy = static_cast<Strategy>(index.value_or(0));
+        }
+        if (const YamlNode* source = map.optional("source")) read_control_source(draft, *source);
+        map.finish();
+        return;
+    }
+    if (node->is_scalar()) {
+        if (const std::optional<Strategy> strategy = strategy_from(node->text)) {
+            draft.crew.strategy = *strategy;
+            return;
+        }
+        const std::vector<std::string>& names = draft.source_names;
+        // Also where it is misspelt, so that what is said of the region agenda is not a mistake as well.
+        draft.crew.control_source = node->text;
+        if (!draft.sources_known || std::binary_search(names.begin(), names.end(), node->text)) return;
+        std::vector<std::string> known = names;
+        known.insert(known.end(), strategy_words().begin(), strategy_words().end());
+        draft.problems.error(node->place,
+                             unexpected("control", control_words(), *node) + nearest_hint(node->text, known));
+        return;
+    }
+    draft.problems.error(node->place, unexpected("control", control_words(), *node));
+}
+
+void read_running(CrewDraft& draft, MapReader& document) {
     if (const YamlNode* node = document.optional("limits")) {
         MapReader map(*node, "limits of the crew", draft.problems);
         if (const YamlNode* concurrency = map.optional("concurrency")) {
@@ -76,6 +124,7 @@ void read_document(CrewDraft& draft, const YamlNode& root, const std::vector<Cre
     const YamlNode* regions = document.required("regions");
     const YamlNode* sources = document.required("sources");
     collect_source_names(draft, sources);
+    read_control(draft, document.optional("control"));
     read_regions(draft, regions);
     read_sources(draft, sources);
     read_seed(draft, document.optional("seed"));

@@ -261,6 +261,10 @@ void check_region_name(CrewDraft& draft, const YamlMember& member) {
     if (member.key == control_region_name) {
         draft.problems.error(member.place, "\"control\" is a region that every crew has; leave it out");
     }
+    if (member.key == agenda_region_name && !draft.crew.control_source.empty()) {
+        draft.problems.error(member.place,
+                             "\"agenda\" is a region that a crew with a source as its control has; leave it out");
+    }
 }
 
 // --- seed ------------------------------------------------------------------------------------
@@ -408,11 +412,15 @@ void read_regions(CrewDraft& draft, const YamlNode* node) {
         draft.crew.regions.push_back(read_region(draft, member, fact.policy_known));
         draft.region_facts.emplace(member.key, fact);
     }
-    CrewDraft::RegionFact fact;
-    fact.index = draft.crew.regions.size();
-    fact.policy_known = true;
-    draft.crew.regions.push_back(control_region());
-    draft.region_facts.emplace(std::string(control_region_name), fact);
+    const auto add_reserved = [&draft](RegionSpec region) {
+        CrewDraft::RegionFact fact;
+        fact.index = draft.crew.regions.size();
+        fact.policy_known = true;
+        draft.region_facts.emplace(region.name, fact);
+        draft.crew.regions.push_back(std::move(region));
+    };
+    add_reserved(control_region());
+    if (!draft.crew.control_source.empty()) add_reserved(agenda_region());
 }
 
 void read_seed(CrewDraft& draft, const YamlNode* node) {

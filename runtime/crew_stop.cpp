@@ -1,4 +1,7 @@
+#include <algorithm>
+
 #include "runtime/crew_draft.hpp"
+#include "scheduler/control.hpp"
 
 namespace stele {
 namespace {
@@ -65,6 +68,49 @@ void read_exceed(CrewDraft& draft, MapReader& map) {
     stop.reserve = read.value_or(stop.reserve);
 }
 
+bool sees_control(const std::vector<Term>& terms) {
+    return std::any_of(terms.begin(), terms.end(), [](const Term& term) {
+        return term.region == control_region_name ||
+               std::any_of(term.alternatives.begin(), term.alternatives.end(), sees_control);
+    });
+}
+
+// `wake: SOURCE`.
+void read_wake(CrewDraft& draft, const YamlNode& node) {
+    CycleSpec& cycle = draft.crew.stop.cycle;
+    if (!draft.sources_known) return;
+    if (!node.is_scalar() || !std::binary_search(draft.source_names.begin(), draft.source_names.end(), node.text)) {
+        const std::string hint = node.is_scalar() ? nearest_hint(node.text, draft.source_names) : std::string();
+        draft.problems.error(node.place, unexpected("wake of on_cycle", "a source of this crew", node) + hint);
+        return;
+    }
+    cycle.on_cycle = OnCycle::wake;
+    cycle.wake = node.text;
+    const SourceSpec* source = draft.crew.source(node.text);
+    if (source == nullptr || sees_control(source->when.terms)) return;
+    draft.problems.error(node.place, "nothing of a loop would wake " + in_quotes(node.text) +
+                                         ": what is found is written to the region control, so its \"when\" needs"
+                                         " a term such as {each: control as c, where: {key: {matches: ^cycle/}}}");
+}
+
+void read_on_cycle(CrewDraft& draft, const YamlNode& node, const std::string& what) {
+    CycleSpec& cycle = draft.crew.stop.cycle;
+    if (node.is_map()) {
+        MapReader map(node, what, draft.problems);
+        if (const YamlNode* wake = map.required("wake")) read_wake(draft, *wake);
+        map.finish();
+        return;
+    }
+    const std::vector<OnCycle> words = {OnCycle::stop, OnCycle::pause, OnCycle::damp};
+    const auto found = std::find_if(words.begin(), words.end(),
+                                    [&](OnCycle word) { return node.is_scalar() && node.text == to_text(word); });
+    if (found == words.end()) {
+        draft.problems.error(node.place, unexpected(what, "\"stop\", \"pause\", \"damp\" or {wake: SOURCE}", node));
+        return;
+    }
+    cycle.on_cycle = *found;
+}
+
 void read_cycle(CrewDraft& draft, const YamlNode& node) {
     CycleSpec& cycle = draft.crew.stop.cycle;
     if (node.is_scalar() && node.text == "off") {
@@ -88,10 +134,16 @@ void read_cycle(CrewDraft& draft, const YamlNode& node) {
         }
         cycle.similarity = number.value_or(cycle.similarity);
     }
-    if (const YamlNode* on_cycle = map.optional("on_cycle")) {
-        const auto index = read_word(*on_cycle, map.part("on_cycle"), {"stop", "pause"}, draft.problems);
-        cycle.on_cycle = index.value_or(0) == 0 ? OnCycle::stop : OnCycle::pause;
+    if (const YamlNode* rounds = map.optional("rounds")) {
+        if (rounds->is_scalar() && rounds->text == "off") {
+            cycle.rounds = 0;
+        } else {
+            const auto count =
+                read_count(*rounds, map.part("rounds"), {.min = 1, .max = activations_max}, draft.problems);
+            if (count.has_value()) cycle.rounds = *count;
+        }
     }
+    if (const YamlNode* on_cycle = map.optional("on_cycle")) read_on_cycle(draft, *on_cycle, map.part("on_cycle"));
     map.finish();
 }
 

@@ -1,6 +1,7 @@
 #include <set>
 
 #include "runtime/crew_draft.hpp"
+#include "scheduler/control.hpp"
 
 namespace stele {
 namespace {
@@ -11,10 +12,13 @@ using Names = std::set<std::string, std::less<>>;
 struct Uses {
     std::map<std::string, std::vector<std::string>, std::less<>> writers;  // sources, by region
     Names seeded;
-    Names read;  // granted for reading, watched or wanted by the goal
-    Names used;  // shown in a view, watched or wanted by the goal
+    Names read;      // granted for reading, watched or wanted by the goal
+    Names used;      // shown in a view, watched or wanted by the goal
+    Names reserved;  // written and read by the scheduler itself
 
+    [[nodiscard]] bool is_reserved(std::string_view region) const { return reserved.find(region) != reserved.end(); }
     [[nodiscard]] bool has_content(std::string_view region) const {
+        if (is_reserved(region)) return true;
         return writers.find(region) != writers.end() || seeded.find(region) != seeded.end();
     }
 };
@@ -52,6 +56,8 @@ Uses collect(const CrewSpec& crew) {
     }
     if (crew.stop.goal.has_value()) collect_terms(crew.stop.goal->terms, uses);
     for (const auto& [region, entry] : crew.seed) uses.seeded.insert(region);
+    uses.reserved.emplace(control_region_name);
+    if (!crew.control_source.empty()) uses.reserved.emplace(agenda_region_name);
     return uses;
 }
 
@@ -62,6 +68,7 @@ std::string listed(const std::vector<std::string>& names) {
 }
 
 void warn_about_region(CrewDraft& draft, const RegionSpec& region, const Uses& uses) {
+    if (uses.is_reserved(region.name)) return;
     const SourcePlace place = draft.place_of(region);
     const std::string what = "region " + in_quotes(region.name);
     const auto writers = uses.writers.find(region.name);

@@ -90,6 +90,37 @@ std::vector<AgendaItem> Agenda::of_source(std::uint32_t source, std::size_t most
     return items;
 }
 
+std::vector<AgendaItem> Agenda::first_of_all(std::size_t most,
+                                             const std::function<bool(std::uint32_t source)>& wanted) const {
+    using Place = Queue::const_iterator;
+    std::vector<std::pair<Place, Place>> open;  // what is left of a queue that may have something to give
+    const auto later = [this](const auto& a, const auto& b) { return Before{strategy_}(*b.first, *a.first); };
+    for (const Heads& heads : heads_) {
+        std::size_t taken = 0;
+        for (const Head& head : heads) {
+            // By turns, the heads are not in the order that is asked for.
+            if (taken == most && strategy_ != Strategy::fair) break;
+            if (!wanted(head.item.source)) continue;
+            const Queue& queue = queues_.at(head.item.source);
+            open.emplace_back(queue.begin(), queue.end());
+            ++taken;
+        }
+    }
+    std::make_heap(open.begin(), open.end(), later);
+    std::vector<AgendaItem> items;
+    while (items.size() < most && !open.empty()) {
+        std::pop_heap(open.begin(), open.end(), later);
+        auto& [next, end] = open.back();
+        items.push_back(*next);
+        if (++next == end) {
+            open.pop_back();
+        } else {
+            std::push_heap(open.begin(), open.end(), later);
+        }
+    }
+    return items;
+}
+
 std::size_t Agenda::size_of(std::uint32_t source) const {
     const auto queue = queues_.find(source);
     return queue == queues_.end() ? 0 : queue->second.size();

@@ -45,6 +45,9 @@ public:
                                                   bool slots_free = true) const;
     /// The first `most` matches of a source.
     [[nodiscard]] std::vector<AgendaItem> of_source(std::uint32_t source, std::size_t most) const;
+    /// The first `most` matches of all sources that `wanted` accepts. Whose turn it is does not count.
+    [[nodiscard]] std::vector<AgendaItem> first_of_all(std::size_t most,
+                                                       const std::function<bool(std::uint32_t source)>& wanted) const;
     [[nodiscard]] std::size_t size_of(std::uint32_t source) const;
     [[nodiscard]] std::size_t size() const { return size_; }
     /// Is there a source with anything queued that `wanted` accepts?

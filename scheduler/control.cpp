@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <cassert>
+#include <charconv>
 
 namespace stele {
 namespace {
 
 constexpr std::string_view pause_prefix = "pause/";
 constexpr std::string_view focus_prefix = "focus/";
+constexpr std::string_view rank_prefix = "rank/";
 
 // What each key may hold.
 constexpr std::string_view schema_text = R"({
@@ -22,9 +24,32 @@ constexpr std::string_view schema_text = R"({
     {"properties": {"key": {"type": "string", "pattern": "^focus/.+"},
                     "value": {"type": "object", "required": ["weight"], "additionalProperties": false,
                               "properties": {"weight": {"type": "number"}, "source": {"type": "string"},
-                                             "region": {"type": "string"}}}}}
+                                             "region": {"type": "string"}}}}},
+    {"properties": {"key": {"type": "string", "pattern": "^rank/[0-9]{1,18}$"}, "value": {"type": "number"}}},
+    {"properties": {"key": {"type": "string", "pattern": "^cycle/[0-9]+$"},
+                    "value": {"type": "object", "required": ["sources", "message"], "additionalProperties": false,
+                              "properties": {"sources": {"type": "array", "items": {"type": "string"}},
+                                             "entries": {"type": "array", "items": {"type": "string"}},
+                                             "message": {"type": "string"}}}}}
   ]
 })";
+
+constexpr std::string_view agenda_schema_text = R"({
+  "type": "object",
+  "required": ["match", "source", "rating", "age", "bound"],
+  "additionalProperties": false,
+  "properties": {"match": {"type": "string"}, "source": {"type": "string"}, "rating": {"type": "number"},
+                 "age": {"type": "integer"},
+                 "bound": {"type": "object", "additionalProperties": {"type": "string"}}}
+})";
+
+EntrySchema schema_of(std::string_view text) {
+    const Result<Value> document = parse_json(text);
+    assert(document.ok());
+    Result<EntrySchema> made = EntrySchema::from_json_schema(*document);
+    assert(made.ok());
+    return *made;
+}
 
 std::string text_at(const Value& value, std::string_view key) {
     const Value* found = value.find(key);
@@ -33,14 +58,19 @@ std::string text_at(const Value& value, std::string_view key) {
 
 }  // namespace
 
+RegionSpec agenda_region() {
+    static const EntrySchema schema = schema_of(agenda_schema_text);
+    RegionSpec spec;
+    spec.name = agenda_region_name;
+    spec.policy = PolicyKind::last_writer_wins;
+    spec.schema = schema;
+    spec.key = {"match"};
+    spec.help = "what could start, for the source that ranks it";
+    return spec;
+}
+
 RegionSpec control_region() {
-    static const EntrySchema schema = [] {
-        const Result<Value> document = parse_json(schema_text);
-        assert(document.ok());
-        Result<EntrySchema> made = EntrySchema::from_json_schema(*document);
-        assert(made.ok());
-        return *made;
-    }();
+    static const EntrySchema schema = schema_of(schema_text);
     RegionSpec spec;
     spec.name = control_region_name;
     spec.policy = PolicyKind::last_writer_wins;
@@ -67,6 +97,17 @@ bool ControlBoard::change(const EntryChange& change) {
         }
         return true;
     }
+    if (key.rfind(rank_prefix, 0) == 0) {
+        std::uint64_t number = 0;
+        const char* begin = key.data() + rank_prefix.size();
+        if (std::from_chars(begin, key.data() + key.size(), number).ec != std::errc()) return false;
+        if (value != nullptr && value->is_number()) {
+            ranks_[number] = {value->as_double(), change.id.number};
+        } else {
+            ranks_.erase(number);
+        }
+        return true;
+    }
     if (key.rfind(focus_prefix, 0) != 0) return false;
     const std::string name = key.substr(focus_prefix.size());
     focus_.erase(name);
@@ -75,6 +116,27 @@ bool ControlBoard::change(const EntryChange& change) {
     if (weight == nullptr || !weight->is_number()) return true;
     focus_[name] = {name, weight->as_double(), text_at(*value, "source"), text_at(*value, "region")};
     return true;
+}
+
+std::optional<double> ControlBoard::rank_of(std::uint64_t number) const {
+    const auto found = ranks_.find(number);
+    return found == ranks_.end() ? std::nullopt : std::optional<double>(found->second.value);
+}
+
+std::uint64_t ControlBoard::rank_entry_of(std::uint64_t number) const {
+    const auto found = ranks_.find(number);
+    return found == ranks_.end() ? 0 : found->second.entry;
+}
+
+void ShownAgenda::change(const EntryChange& change) {
+    if (change.before) entries_.erase(text_at(change.before->content, "match"));
+    if (change.after) entries_[text_at(change.after->content, "match")] = change.id.number;
+}
+
+std::uint64_t ShownAgenda::number_of(const Hash128& match_key) const {
+    if (entries_.empty()) return 0;
+    const auto found = entries_.find(to_hex(match_key));
+    return found == entries_.end() ? 0 : found->second;
 }
 
 std::vector<const Focus*> ControlBoard::focus_on(std::string_view source, const Match& match) const {

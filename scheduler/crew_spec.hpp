@@ -26,7 +26,8 @@ enum class WakeMode { each, once, batch };
 enum class OnStale { discard, strict, commit };
 enum class OnCrash { retry, skip };
 enum class Strategy { priority, fifo, lifo, fair, depth, breadth, score };
-enum class OnCycle { stop, pause };
+enum class OnCycle { stop, pause, damp, wake };
+const char* to_text(OnCycle on_cycle);
 enum class Durability { sync, async, memory };
 const char* to_text(WakeMode mode);
 const char* to_text(Strategy strategy);
@@ -155,7 +156,12 @@ struct CycleSpec {
     bool enabled = true;
     std::uint32_t window = limits::cycle_window_default;
     double similarity = limits::cycle_similarity_default;
+    /// How often a chain may go round while no stop condition comes nearer; 0: for ever. Unless declared,
+    /// limits::cycle_rounds_default where the crew has a goal, else for ever.
+    std::optional<std::uint64_t> rounds;
     OnCycle on_cycle = OnCycle::stop;
+    /// wake: who is woken.
+    std::string wake;
 };
 
 struct StopSpec {
@@ -185,6 +191,8 @@ struct CrewSpec {
     std::optional<CallbackSpec> callbacks;
     std::vector<std::pair<std::string, Value>> seed;  // region, entry; in file order
     Strategy strategy = Strategy::priority;
+    /// The source that is shown the agenda and ranks it; empty: none.
+    std::string control_source;
     std::uint32_t concurrency = limits::concurrency_default;
     Durability durability = Durability::sync;
     StopSpec stop;

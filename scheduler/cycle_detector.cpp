@@ -1,132 +1,13 @@
 #include "scheduler/cycle_detector.hpp"
 
 #include <algorithm>
-#include <bit>
-#include <cctype>
 #include <set>
+#include <string_view>
 
-#include "board/bytes.hpp"
 #include "board/limits.hpp"
 
 namespace stele {
 namespace {
-
-bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-
-// Digits, and what joins them in dates, clock times, decimals and versions.
-bool is_time_or_number(std::string_view word) {
-    bool digit = false;
-    for (const char c : word) {
-        if (is_digit(c)) {
-            digit = true;
-        } else if (std::string_view(":-./,+TZ%").find(c) == std::string_view::npos) {
-            return false;
-        }
-    }
-    return digit;
-}
-
-std::vector<std::string_view> words_of(std::string_view text) {
-    std::vector<std::string_view> words;
-    std::size_t at = 0;
-    while (at < text.size()) {
-        while (at < text.size() && is_space(text[at])) ++at;
-        const std::size_t begin = at;
-        while (at < text.size() && !is_space(text[at])) ++at;
-        if (at > begin) words.push_back(text.substr(begin, at - begin));
-    }
-    return words;
-}
-
-std::string masked(std::string_view word) {
-    if (is_time_or_number(word)) return "#";
-    std::string out;
-    for (const char c : word) {
-        if (is_digit(c)) {
-            if (out.empty() || out.back() != '#') out += '#';
-        } else {
-            out += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-        }
-    }
-    return out;
-}
-
-// A single word is a name, a path, a status: it must be equal. Several words are prose. A lone time
-// stamp or number written as text says nothing by itself.
-bool is_free_text(const std::vector<std::string_view>& words, std::string_view text) {
-    return words.size() > 1 || (text.size() >= 8 && is_time_or_number(text));
-}
-
-struct Collector {
-    ByteWriter hard;
-    std::vector<std::uint64_t> shingles;
-
-    void collect(const Value& value) {
-        if (value.is_string()) return collect_text(value.as_string());
-        if (value.is_array()) {
-            hard.u8('[');
-            for (const Value& element : value.as_array()) collect(element);
-            return hard.u8(']');
-        }
-        if (value.is_object()) {
-            hard.u8('{');
-            for (const auto& [key, member] : value.as_object()) {
-                hard.text(key);
-                collect(member);
-            }
-            return hard.u8('}');
-        }
-        hard.u8('v');
-        hard.text(to_json(value));
-    }
-
-    void collect_text(std::string_view text) {
-        const std::vector<std::string_view> words = words_of(text);
-        if (!is_free_text(words, text)) {
-            hard.u8('s');
-            return hard.text(text);
-        }
-        hard.u8('t');
-        std::uint64_t before = 0;
-        for (const std::string_view word : words) {
-            const std::uint64_t now = fixed_digest(masked(word)).low;
-            shingles.push_back(now);
-            if (before != 0) shingles.push_back((before * 0x9e3779b97f4a7c15ULL ^ now) * 0xff51afd7ed558ccdULL);
-            before = now;
-        }
-    }
-};
-
-// Counts per bit are kept in bit planes: one addition with carry counts all 64 bits at once.
-std::uint64_t simhash(const std::vector<std::uint64_t>& shingles) {
-    std::uint64_t planes[32] = {};
-    for (const std::uint64_t hash : shingles) {
-        std::uint64_t carry = hash;
-        for (int plane = 0; carry != 0 && plane < 32; ++plane) {
-            const std::uint64_t next = planes[plane] & carry;
-            planes[plane] ^= carry;
-            carry = next;
-        }
-    }
-    std::uint64_t out = 0;
-    for (int bit = 0; bit < 64; ++bit) {
-        std::uint64_t count = 0;
-        for (int plane = 0; plane < 32; ++plane) count |= (planes[plane] >> bit & 1) << plane;
-        if (2 * count > shingles.size()) out |= std::uint64_t{1} << bit;
-    }
-    return out;
-}
-
-Value without_volatile(const RegionSpec& region, const Value& content) {
-    if (region.volatile_fields.empty() || !content.is_object()) return content;
-    const std::vector<std::string>& ignored = region.volatile_fields;
-    std::vector<Value::Member> members;
-    for (const Value::Member& member : content.as_object()) {
-        if (std::find(ignored.begin(), ignored.end(), member.first) == ignored.end()) members.push_back(member);
-    }
-    return Value::object(std::move(members));
-}
 
 std::string join(const std::vector<std::string>& words, const char* between) {
     std::string text;
@@ -138,46 +19,26 @@ std::string describe(const CommitTrace& trace) {
     std::vector<std::string> shown(
         trace.entries.begin(),
         trace.entries.begin() + static_cast<long>(std::min<std::size_t>(3, trace.entries.size())));
-    if (trace.entries.size() > shown.size()) shown.emplace_back("...");
+    if (trace.writes.size() > shown.size()) shown.emplace_back("...");
     return trace.source + " wrote " + join(shown, ", ") + " at version " + std::to_string(trace.position.number);
 }
 
+// `round`: oldest first. The message gets " -> " after its last source, to the first.
+CycleVerdict verdict_on(const std::vector<const CommitTrace*>& round, const std::string& head) {
+    CycleVerdict verdict;
+    std::vector<std::string> told;
+    for (const CommitTrace* trace : round) {
+        verdict.sources.push_back(trace->source);
+        verdict.entries.insert(verdict.entries.end(), trace->entries.begin(), trace->entries.end());
+        told.push_back(describe(*trace));
+    }
+    verdict.at = round.back()->position;
+    verdict.message =
+        head + ": " + join(verdict.sources, " -> ") + " -> " + verdict.sources.front() + " (" + join(told, "; ") + ")";
+    return verdict;
+}
+
 }  // namespace
-
-Hash128 exact_fingerprint(const RegionSpec& region, const Entry& entry, bool removed) {
-    Hash128 exact = entry.digest;
-    if (exact == Hash128{} || !region.volatile_fields.empty()) {
-        exact = fixed_digest(region.name + '\0' + to_json(without_volatile(region, entry.content)));
-    }
-    // Taking something away is another thing to say than writing it.
-    if (removed) exact += Hash128{1, 1};
-    return exact;
-}
-
-Fingerprint fingerprint(const RegionSpec& region, const Entry& entry, bool removed) {
-    Collector collector;
-    collector.hard.u8(removed ? 'r' : 'w');
-    collector.hard.text(region.name);
-    // A key names which thing is meant, so however it reads, another key is another thing.
-    for (const std::string& field : region.key) {
-        const Value* key = entry.content.find(field);
-        collector.hard.text(key == nullptr ? std::string() : to_json(*key));
-    }
-    collector.collect(region.volatile_fields.empty() ? entry.content : without_volatile(region, entry.content));
-    return {exact_fingerprint(region, entry, removed), fixed_digest(collector.hard.bytes()),
-            simhash(collector.shingles)};
-}
-
-Fingerprint fingerprint(const RegionSpec& region, const Value& content, bool removed) {
-    Entry entry;
-    entry.content = content;
-    return fingerprint(region, entry, removed);
-}
-
-double similarity(const Fingerprint& a, const Fingerprint& b) {
-    if (a.hard != b.hard) return 0;
-    return 1.0 - std::popcount(a.soft ^ b.soft) / 64.0;
-}
 
 std::optional<CycleVerdict> CycleDetector::on_commit(CommitTrace trace) {
     if (!spec_.enabled) return std::nullopt;
@@ -185,29 +46,54 @@ std::optional<CycleVerdict> CycleDetector::on_commit(CommitTrace trace) {
     step.trace = std::move(trace);
     const bool outside = step.trace.source.empty();
     const Position position = step.trace.position;
+    if (step.trace.nearer) last_nearer_ = position;
 
     std::optional<CycleVerdict> verdict;
     if (!outside) {
-        const std::vector<const Step*> ancestors = ancestors_of(step.trace, 2 * std::size_t{spec_.window});
-        if (says_nothing_new(step.trace, ancestors)) {
-            step.repeats = 1 + (ancestors.empty() ? 0 : ancestors.front()->repeats);
-        }
-        verdict = returning_state(step, ancestors);
-        if (!verdict) verdict = repeating_chain(step, ancestors);
+        step.said = fixed_digest(step.trace.source);
+        for (const Fingerprint& write : step.trace.writes) step.said += write.exact;
+        const Chain chain = choose_chain(step.trace);
+        count(step, chain);
+        verdict = returning_state(step, chain);
+        if (!verdict) verdict = repeating_chain(step, chain);
+        if (!verdict) verdict = endless_chain(step, chain);
     }
+    remember_writes(step.trace);
+    if (!outside) remember(std::move(step));  // else no step: a chain that comes to it ends there
+    return verdict;
+}
 
-    for (const Fingerprint& write : step.trace.writes) first_written_.try_emplace(write.exact, position);
-    if (first_written_.size() > 10 * limits::chain_activations_kept) first_written_.clear();
-    states_.push_back({position, step.trace.state});
-    if (states_.size() > 2 * std::size_t{spec_.window}) states_.pop_front();
-    if (outside) return verdict;  // no step: a chain that comes to it ends there
+// ---- what is remembered --------------------------------------------------------------------------
+
+void CycleDetector::remember(Step step) {
+    const Position position = step.trace.position;
+    writes_kept_ += step.trace.writes.size();
     steps_.emplace(position, std::move(step));
     order_.push_back(position);
-    if (order_.size() > limits::chain_activations_kept) {
-        steps_.erase(order_.front());
+    while (order_.size() > limits::chain_activations_kept || writes_kept_ > limits::chain_writes_kept) {
+        if (order_.size() == 1) break;
+        const auto oldest = steps_.find(order_.front());
+        writes_kept_ -= oldest->second.trace.writes.size();
+        steps_.erase(oldest);
         order_.pop_front();
     }
-    return verdict;
+}
+
+void CycleDetector::remember_writes(const CommitTrace& trace) {
+    if (first_written_.size() > limits::chain_writes_kept) {
+        first_written_before_ = std::move(first_written_);
+        first_written_ = {};
+    }
+    for (const Fingerprint& write : trace.writes) {
+        if (first_written_before_.count(write.exact) == 0) first_written_.try_emplace(write.exact, trace.position);
+    }
+    for (const auto& [region, hash] : trace.regions) {
+        if (states_.size() <= region) states_.resize(region + 1);
+        std::deque<State>& states = states_[region];
+        if (!states.empty() && states.back().hash == hash) continue;
+        states.push_back({trace.position, hash});
+        if (states.size() > 4 * std::size_t{spec_.window}) states.pop_front();
+    }
 }
 
 const CycleDetector::Step* CycleDetector::step_at(Position position) const {
@@ -215,95 +101,200 @@ const CycleDetector::Step* CycleDetector::step_at(Position position) const {
     return found == steps_.end() ? nullptr : &found->second;
 }
 
-// From the one that woke it backwards. A commit from outside, or a timer, begins a chain.
-std::vector<const CycleDetector::Step*> CycleDetector::ancestors_of(const CommitTrace& trace, std::size_t most) const {
-    std::vector<const Step*> ancestors;
-    const Step* at = step_at(trace.woken_by);
-    while (at != nullptr && ancestors.size() < most) {
-        ancestors.push_back(at);
-        at = step_at(at->trace.woken_by);
-    }
-    return ancestors;
+// The region's content as a commit left it; nothing where that is too long ago.
+std::optional<Hash128> CycleDetector::region_at(std::uint32_t region, Position position) const {
+    if (states_.size() <= region) return std::nullopt;
+    const std::deque<State>& states = states_[region];
+    const auto after = std::upper_bound(states.begin(), states.end(), position,
+                                        [](Position at, const State& state) { return at < state.position; });
+    if (after == states.begin()) return std::nullopt;
+    return std::prev(after)->hash;
 }
 
-bool CycleDetector::says_nothing_new(const CommitTrace& trace, const std::vector<const Step*>& ancestors) const {
-    if (trace.writes.empty()) return false;
-    const bool source_known = std::any_of(ancestors.begin(), ancestors.end(),
-                                          [&](const Step* step) { return step->trace.source == trace.source; });
-    if (!source_known) return false;
-    return std::all_of(trace.writes.begin(), trace.writes.end(), [&](const Fingerprint& write) {
-        return std::any_of(ancestors.begin(), ancestors.end(), [&](const Step* step) {
-            return std::any_of(step->trace.writes.begin(), step->trace.writes.end(), [&](const Fingerprint& earlier) {
-                return similarity(write, earlier) >= spec_.similarity;
+bool CycleDetector::was_written(const Fingerprint& write, Position at_last) const {
+    if (first_written_before_.count(write.exact) > 0) return true;
+    const auto first = first_written_.find(write.exact);
+    return first != first_written_.end() && first->second <= at_last;
+}
+
+// ---- chains --------------------------------------------------------------------------------------
+
+// A commit from outside, or a timer, begins a chain.
+CycleDetector::Chain CycleDetector::chain_from(Position cause) const {
+    Chain chain;
+    const std::size_t most = 2 * std::size_t{spec_.window};
+    for (const Step* at = step_at(cause); at != nullptr && chain.size() < most; at = step_at(at->parent)) {
+        chain.push_back(at);
+    }
+    return chain;
+}
+
+// What wakes a source may be made of several commits, and the newest of them a bystander's: the chain that
+// matters is the one that the source has been in before.
+CycleDetector::Chain CycleDetector::choose_chain(const CommitTrace& trace) const {
+    Chain newest;
+    for (const Position cause : trace.causes) {
+        Chain chain = chain_from(cause);
+        const bool knows_source = std::any_of(chain.begin(), chain.end(),
+                                              [&](const Step* step) { return step->trace.source == trace.source; });
+        if (knows_source) return chain;
+        if (newest.empty()) newest = std::move(chain);
+    }
+    return newest;
+}
+
+void CycleDetector::count(Step& step, const Chain& chain) const {
+    if (chain.empty()) return;
+    step.parent = chain.front()->trace.position;
+    for (std::size_t i = 0; i < chain.size() && step.period == 0; ++i) {
+        if (chain[i]->trace.source == step.trace.source) step.period = static_cast<std::uint32_t>(i + 1);
+    }
+    if (step.period == 0) return;
+    const Step& last_time = *chain[step.period - 1];
+    step.rounds = last_time.trace.position > last_nearer_ ? last_time.rounds + 1 : 1;
+    const News news = news_in(step, chain);
+    if (news == News::some) return;
+    step.alike = chain.front()->alike + 1;
+    if (news == News::none) step.same = chain.front()->same + 1;
+}
+
+CycleDetector::News CycleDetector::news_in(Step& now, const Chain& chain) const {
+    const CommitTrace& trace = now.trace;
+    if (trace.writes.empty()) return News::some;
+    News news = News::none;
+    for (const Fingerprint& write : trace.writes) {
+        bool same = false;
+        bool alike = false;
+        for (std::size_t back = 0; back < chain.size() && !same; ++back) {
+            for (const Fingerprint& earlier : chain[back]->trace.writes) {
+                same = earlier.exact == write.exact;
+                const bool echoes = same || (!alike && similarity(write, earlier) >= spec_.similarity);
+                if (echoes && !alike) now.echo = std::max(now.echo, static_cast<std::uint32_t>(back + 1));
+                alike = alike || echoes;
+                if (same) break;
+            }
+        }
+        if (same) continue;
+        if (!alike) return News::some;
+        // A word that the chain has not used so far may be all that the text is about.
+        const bool known_words = std::all_of(write.words.begin(), write.words.end(), [&](std::uint32_t word) {
+            return std::any_of(chain.begin(), chain.end(), [&](const Step* step) {
+                return std::any_of(step->trace.writes.begin(), step->trace.writes.end(), [&](const Fingerprint& said) {
+                    return std::binary_search(said.words.begin(), said.words.end(), word);
+                });
             });
         });
+        if (!known_words) return News::some;
+        news = News::hardly;
+    }
+    // The same answer to another question is news: what it read must come out of the chain as well, or
+    // have been read by this source before.
+    const bool knows_reads = std::all_of(trace.reads.begin(), trace.reads.end(), [&](const CommitTrace::Read& read) {
+        return std::any_of(chain.begin(), chain.end(), [&](const Step* step) {
+            const CommitTrace& earlier = step->trace;
+            if (earlier.position == read.position) return true;
+            if (earlier.source == trace.source &&
+                std::any_of(earlier.reads.begin(), earlier.reads.end(),
+                            [&](const CommitTrace::Read& before) { return before.exact == read.exact; })) {
+                return true;
+            }
+            return std::any_of(earlier.writes.begin(), earlier.writes.end(),
+                               [&](const Fingerprint& write) { return write.exact == read.exact; });
+        });
     });
+    return knows_reads ? news : News::some;
 }
 
-std::optional<CycleVerdict> CycleDetector::returning_state(const Step& step,
-                                                           const std::vector<const Step*>& ancestors) const {
-    // The newest earlier time at which the board said the same.
-    const auto same = std::find_if(states_.rbegin(), states_.rend(),
-                                   [&](const State& state) { return state.hash == step.trace.state; });
-    if (same == states_.rend()) return std::nullopt;
-    const Position since = same->position;
-    std::vector<const Step*> round = {&step};
-    for (const Step* ancestor : ancestors) {
-        if (ancestor->trace.position <= since) break;
-        round.push_back(ancestor);
-    }
-    // It must be the source's own doing: awake again through the chain that this round is made of.
-    const std::size_t beyond = round.size() - 1;
-    if (ancestors.size() <= beyond || ancestors[beyond]->trace.source != step.trace.source) return std::nullopt;
-    for (const State& state : states_) {
-        if (state.position <= since) continue;
-        const Step* between = step_at(state.position);
-        if (between == nullptr) return std::nullopt;  // news from outside
-        for (const Fingerprint& write : between->trace.writes) {
-            const auto first = first_written_.find(write.exact);
-            if (first == first_written_.end() || first->second > since) return std::nullopt;
+// ---- verdicts ------------------------------------------------------------------------------------
+
+std::optional<CycleVerdict> CycleDetector::returning_state(const Step& step, const Chain& chain) const {
+    if (step.period == 0) return std::nullopt;
+    std::vector<std::pair<std::uint32_t, Hash128>> regions = step.trace.regions;
+    std::vector<const CommitTrace*> round = {&step.trace};
+    for (const Step* then : chain) {
+        const Position since = then->trace.position;
+        const bool nothing_new = std::all_of(round.back()->writes.begin(), round.back()->writes.end(),
+                                             [&](const Fingerprint& write) { return was_written(write, since); });
+        if (!nothing_new) return std::nullopt;
+        const bool as_then = std::all_of(regions.begin(), regions.end(),
+                                         [&](const auto& now) { return region_at(now.first, since) == now.second; });
+        // All of the round must have been said by then.
+        const bool round_known =
+            as_then && std::all_of(round.begin(), round.end(), [&](const CommitTrace* one) {
+                return std::all_of(one->writes.begin(), one->writes.end(),
+                                   [&](const Fingerprint& write) { return was_written(write, since); });
+            });
+        if (round_known && round.size() >= step.period) {
+            std::reverse(round.begin(), round.end());
+            return verdict_on(round, "the board is again as it was at version " + std::to_string(since.number) +
+                                         " and nothing written since was new");
+        }
+        round.push_back(&then->trace);
+        for (const auto& [region, hash] : then->trace.regions) {
+            const bool known = std::any_of(regions.begin(), regions.end(),
+                                           [number = region](const auto& now) { return now.first == number; });
+            if (known) continue;
+            // As it stands now: what was written there last.
+            if (states_.size() > region && !states_[region].empty()) {
+                regions.emplace_back(region, states_[region].back().hash);
+            }
         }
     }
-    for (const Fingerprint& write : step.trace.writes) {
-        const auto first = first_written_.find(write.exact);
-        if (first == first_written_.end() || first->second > since) return std::nullopt;
-    }
-    std::reverse(round.begin(), round.end());
-    CycleVerdict verdict;
-    std::vector<std::string> told;
-    for (const Step* one : round) {
-        verdict.sources.push_back(one->trace.source);
-        told.push_back(describe(one->trace));
-    }
-    verdict.message = "the board is again as it was at version " + std::to_string(since.number) +
-                      " and nothing written since was new: " + join(verdict.sources, " -> ") + " (" + join(told, "; ") +
-                      ")";
-    return verdict;
+    return std::nullopt;
 }
 
-std::optional<CycleVerdict> CycleDetector::repeating_chain(const Step& step,
-                                                           const std::vector<const Step*>& ancestors) const {
-    if (step.repeats == 0) return std::nullopt;
-    std::vector<const Step*> run = {&step};
-    for (const Step* ancestor : ancestors) {
-        if (run.size() >= step.repeats) break;
-        run.push_back(ancestor);
+// The length of a round that the chain has just gone twice in the same words, with nothing new between; 0:
+// it has not. Of a source that answers itself three times are asked: one answer given twice is no loop.
+std::size_t CycleDetector::repetition(const Step& step, const Chain& chain) {
+    const auto said = [&](std::size_t back) { return back == 0 ? step.said : chain[back - 1]->said; };
+    for (std::size_t length = step.period; 2 * length <= chain.size() + 1 && length <= step.same; ++length) {
+        const std::size_t compared = std::max<std::size_t>(length, 2);
+        if (compared + length > chain.size() + 1 || compared > step.same) continue;
+        bool repeats = true;
+        for (std::size_t back = 0; back < compared && repeats; ++back) repeats = said(back) == said(back + length);
+        if (repeats) return length;
     }
-    std::set<std::string> sources;
-    for (const Step* one : run) sources.insert(one->trace.source);
-    // Two whole rounds of it, so that one answer given twice is no loop yet.
-    const std::size_t needed = std::min<std::size_t>(std::max<std::size_t>(2 * sources.size(), 3), spec_.window);
-    if (step.repeats < needed) return std::nullopt;
-    CycleVerdict verdict;
-    std::vector<std::string> told;
-    for (std::size_t i = std::min(sources.size(), run.size()); i-- > 0;) {
-        verdict.sources.push_back(run[i]->trace.source);
-        told.push_back(describe(run[i]->trace));
+    return 0;
+}
+
+// The last steps that are one round of everybody who said nothing new: back to every source among them, and
+// where all of it is word for word, back to where it was last said.
+std::size_t CycleDetector::reach(const Step& step, const Chain& chain) {
+    std::set<std::string_view> sources = {step.trace.source};
+    const bool word_for_word = step.same == step.alike;
+    std::size_t length = word_for_word ? std::max<std::size_t>(1, step.echo) : 1;
+    for (std::size_t i = 0; i < chain.size() && i + 1 < step.alike; ++i) {
+        if (word_for_word) length = std::max<std::size_t>(length, chain[i]->echo);
+        if (sources.insert(chain[i]->trace.source).second) length = std::max(length, i + 2);
     }
-    verdict.message = "the last " + std::to_string(step.repeats) +
-                      " activations of one wake chain wrote nothing that the chain had not said before: " +
-                      join(verdict.sources, " -> ") + " -> " + verdict.sources.front() + " (" + join(told, "; ") + ")";
-    return verdict;
+    return std::min(length, chain.size() + 1);
+}
+
+std::optional<CycleVerdict> CycleDetector::repeating_chain(const Step& step, const Chain& chain) const {
+    if (step.period == 0 || step.alike == 0) return std::nullopt;
+    std::size_t length = repetition(step, chain);
+    if (length == 0) {
+        // In other words or another order, two whole rounds of everybody who takes part are asked for.
+        const std::size_t everybody = reach(step, chain);
+        if (step.alike < std::min<std::size_t>(std::max<std::size_t>(3, 2 * everybody), spec_.window)) {
+            return std::nullopt;
+        }
+        length = everybody;
+    }
+    std::vector<const CommitTrace*> round;
+    for (std::size_t i = length - 1; i-- > 0;) round.push_back(&chain[i]->trace);
+    round.push_back(&step.trace);
+    return verdict_on(round, "the last " + std::to_string(step.alike) +
+                                 " activations of one wake chain wrote nothing that the chain had not said before");
+}
+
+std::optional<CycleVerdict> CycleDetector::endless_chain(const Step& step, const Chain& chain) const {
+    if (rounds_max_ == 0 || step.rounds <= rounds_max_) return std::nullopt;
+    std::vector<const CommitTrace*> round;
+    for (std::size_t i = step.period - 1; i-- > 0;) round.push_back(&chain[i]->trace);
+    round.push_back(&step.trace);
+    return verdict_on(round, "one wake chain has gone round " + std::to_string(step.rounds) +
+                                 " times, and no stop condition came nearer");
 }
 
 }  // namespace stele

@@ -111,6 +111,20 @@ const char* to_text(WakeMode mode) {
     return "unknown";
 }
 
+const char* to_text(OnCycle on_cycle) {
+    switch (on_cycle) {
+        case OnCycle::stop:
+            return "stop";
+        case OnCycle::pause:
+            return "pause";
+        case OnCycle::damp:
+            return "damp";
+        case OnCycle::wake:
+            return "wake";
+    }
+    return "unknown";
+}
+
 const char* to_text(Strategy strategy) {
     switch (strategy) {
         case Strategy::priority:

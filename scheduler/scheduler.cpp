@@ -43,21 +43,24 @@ std::optional<std::size_t> idle_episode_index(const Condition& condition) {
 
 bool is_timer(TermKind kind) { return kind == TermKind::quiet || kind == TermKind::after || kind == TermKind::every; }
 
-// The newest commit that the members are made of. What a timer let through was caused by what it held
-// back, so sources that wake each other slowly are one chain as well.
-Position newest_cause(const SourceSpec& source, const std::vector<MatchPtr>& members) {
+// The commits that the members are made of, newest first. What a timer let through was caused by what it
+// held back, so sources that wake each other slowly are one chain as well.
+std::vector<Position> causes_of(const SourceSpec& source, const std::vector<MatchPtr>& members) {
     std::vector<bool> timed;
     for (const Term& term : source.when.terms) {
         if (!term.binds()) timed.push_back(is_timer(term.kind));
     }
-    Position cause;
+    std::vector<Position> causes;
     for (const MatchPtr& member : members) {
-        for (const EntryPtr& entry : member->entries) cause = std::max(cause, entry->position);
+        for (const EntryPtr& entry : member->entries) causes.push_back(entry->position);
         for (std::size_t i = 0; i < member->episodes.size(); ++i) {
-            if (i >= timed.size() || !timed[i]) cause = std::max(cause, member->episodes[i]);
+            if (i >= timed.size() || !timed[i]) causes.push_back(member->episodes[i]);
         }
     }
-    return cause;
+    std::sort(causes.begin(), causes.end(), std::greater<>());
+    causes.erase(std::unique(causes.begin(), causes.end()), causes.end());
+    if (causes.size() > limits::chain_causes_max) causes.resize(limits::chain_causes_max);
+    return causes;
 }
 
 // Only where all matches of a source are rated alike and taken one by one may some wait unseen.
@@ -241,13 +244,8 @@ std::optional<Refusal> Scheduler::judge_commit(const Record& record, Verdict& ve
 
     if (std::optional<Refusal> refusal = judge_result(record)) return refusal;
     const Activation& live = *activation(record.activation);
-    const SourceSpec& spec = crew_->sources[live.source];
-    if (spec.on_stale == OnStale::commit) return std::nullopt;
     for (std::uint32_t i = 0; i < live.members.size(); ++i) {
-        const MatchRecord member = to_record(*live.members[i]);
-        const bool holds =
-            spec.on_stale == OnStale::strict ? find_match(live.source, member) != nullptr : is_current(member);
-        if (!holds) verdict.stale_members.push_back(i);
+        if (!holds(live, i)) verdict.stale_members.push_back(i);
     }
     if (verdict.stale_members.size() == live.members.size()) {
         verdict.stale_members.clear();
@@ -255,6 +253,22 @@ std::optional<Refusal> Scheduler::judge_commit(const Record& record, Verdict& ve
                                               " was bound to has changed since it began; nothing is written");
     }
     return std::nullopt;
+}
+
+bool Scheduler::holds(const Activation& live, std::size_t index) const {
+    const OnStale on_stale = crew_->sources[live.source].on_stale;
+    if (on_stale == OnStale::commit) return true;
+    const MatchRecord member = to_record(*live.members[index]);
+    return on_stale == OnStale::strict ? find_match(live.source, member) != nullptr : is_current(member);
+}
+
+bool Scheduler::still_holds(ActivationId id) const {
+    const Activation* live = activation(id);
+    if (live == nullptr) return false;
+    for (std::size_t i = 0; i < live->members.size(); ++i) {
+        if (holds(*live, i)) return true;
+    }
+    return false;
 }
 
 // Do the bound versions still stand? Counters move all the time and never make stale.
@@ -430,6 +444,7 @@ Status Scheduler::take_crew(const Record& record, Position position, bool new_ru
         epoch_time_ = now_;
         stop_.reset();
         cycle_.reset();
+        cycle_untold_ = false;
         dead_.clear();
         to_bury_.clear();
         activations_.clear();
@@ -480,11 +495,13 @@ Status Scheduler::take_crew(const Record& record, Position position, bool new_ru
     matcher_ = make_incremental_matcher(std::move(conditions),
                                         [this](const Match& match) { return status_.count(match.key) > 0; });
     control_ = {};
+    shown_agenda_ = {};
+    damped_.clear();
     open_batches_.clear();
     rated_by_budget_ = std::any_of(crew_->sources.begin(), crew_->sources.end(), [](const SourceSpec& source) {
         return source.score && source.score->depends_on_budget();
     });
-    cycles_.emplace(crew_->stop.cycle);
+    begin_detecting();
     goals_ = 0;
     // What a term's truth was, and since when, is a matter of the board's history, not of this crew's:
     // a new matcher goes through the run as the old one did, ticks and silences included.
@@ -496,7 +513,9 @@ Status Scheduler::take_crew(const Record& record, Position position, bool new_ru
         if (!changes.empty()) {
             for (const EntryChange& change : changes) {
                 if (change.id.region == control_region_name) control_.change(change);
+                if (change.id.region == agenda_region_name) shown_agenda_.change(change);
             }
+            if (goal_meter_) goal_meter_->commit(changes, true);
             matcher_->commit(then, board_time, changes);
         } else if (later && then > run_) {
             matcher_->clock(then, board_time);
@@ -691,7 +710,7 @@ void Scheduler::fold_commit(const FoldedRecord& folded) {
     // An owner that is no more has no say, not even a wrong one.
     if (any_of_rule(refusals, RefusalRule::epoch)) return;
 
-    Position woken_by;
+    std::vector<MatchPtr> woken_for;
     bool idle = false;
     std::string source_name;
     if (by_rule) {
@@ -706,7 +725,7 @@ void Scheduler::fold_commit(const FoldedRecord& folded) {
             if (sources_[*source].idle.open) sources_[*source].idle.open->remove(member.key);
             if (accepted) status_[member.key] = MatchStatus::closed;
         }
-        woken_by = newest_cause(crew_->sources[*source], members);
+        woken_for = members;
         SourceState& state = sources_[*source];
         ++started_;
         ++state.started;
@@ -737,7 +756,7 @@ void Scheduler::fold_commit(const FoldedRecord& folded) {
             return;
         }
         Activation& live = found->second;
-        woken_by = newest_cause(crew_->sources[live.source], live.members);
+        woken_for = live.members;
         idle = live.idle;
         source_name = record.author;
         if (accepted) {
@@ -765,13 +784,20 @@ void Scheduler::fold_commit(const FoldedRecord& folded) {
     }
     const bool is_seed = record.author == "seed" && !record.activation && !by_rule;
     seeded_ = seeded_ || is_seed;
+    const bool by_system = record.author == "system" && !record.activation && !by_rule;
+    if (by_system && !accepted && run_active_ && logged.record.decided_at) {
+        request_stop(StopReason::error, "what the scheduler writes was refused: " + join(refusals));
+    }
+    if (cycle_ && by_system && record.idempotency_key == "cycle/" + std::to_string(cycle_->at.number)) {
+        cycle_untold_ = false;
+    }
     if (is_seed && !accepted && run_active_) request_stop(StopReason::error, "the seed was refused: " + join(refusals));
     if (!accepted) return;
     version_ = logged.position;
     if (folded.changes.empty()) return;
-    const Hash128 content_before = shared_content_;
-    trace_commit(folded, source_name, woken_by);
-    if (!idle && shared_content_ != content_before) last_content_change_ = logged.position;
+    const Hash128 content_before = shared_content_.board();
+    trace_commit(folded, source_name, woken_for);
+    if (!idle && shared_content_.board() != content_before) last_content_change_ = logged.position;
     if (matcher_) matcher_->commit(logged.position, now_, folded.changes);
     take_control(folded.changes);
 }
@@ -780,12 +806,71 @@ void Scheduler::take_control(const std::vector<EntryChange>& changes) {
     bool different = false;
     for (const EntryChange& change : changes) {
         if (change.id.region == control_region_name) different = control_.change(change) || different;
+        if (crew_ && !crew_->control_source.empty() && change.id.region == agenda_region_name) {
+            shown_agenda_.change(change);
+        }
     }
     if (!different || !crew_) return;
     for (std::uint32_t i = 0; i < sources_.size(); ++i) {
         sources_[i].held_back = control_.is_paused(crew_->sources[i].name);
     }
     rank_again();
+    if (cycle_ && cycle_is_resolved()) {
+        cycle_.reset();
+        begin_chains();
+    }
+}
+
+std::optional<std::uint32_t> Scheduler::ranking_source() const {
+    if (crew_->control_source.empty()) return std::nullopt;
+    const std::optional<std::uint32_t> index = source_index(crew_->control_source);
+    return index && may_go_on(*index) && !is_damped(*index) ? index : std::nullopt;
+}
+
+std::optional<Record> Scheduler::agenda_commit(Position at) const {
+    const std::optional<std::uint32_t> ranking = ranking_source();
+    if (!ranking) return std::nullopt;
+    const std::vector<AgendaItem> items = agenda_->first_of_all(
+        limits::agenda_shown_max, [&](std::uint32_t source) { return source != *ranking && may_go_on(source); });
+    std::map<std::string, const AgendaItem*> wanted;
+    for (const AgendaItem& item : items) wanted[to_hex(item.match->key)] = &item;
+
+    Record commit = caused(RecordKind::commit, at);
+    commit.author = "system";
+    commit.snapshot = version_;
+    const auto add = [&](WriteOp op, std::string_view region, std::uint64_t number, Value content) {
+        Write write;
+        write.op = op;
+        write.region = region;
+        write.number = number;
+        write.content = std::move(content);
+        write.why = "the agenda";
+        write.seal();
+        commit.writes.push_back(std::move(write));
+    };
+    for (const auto& [key, number] : shown_agenda_.entries()) {
+        if (wanted.erase(key) > 0) continue;
+        add(WriteOp::retract, agenda_region_name, number, {});
+        if (const std::uint64_t rank = control_.rank_entry_of(number)) {
+            add(WriteOp::retract, control_region_name, rank, {});
+        }
+    }
+    for (const AgendaItem& item : items) {
+        if (wanted.count(to_hex(item.match->key)) == 0) continue;
+        const SourceSpec& spec = crew_->sources[item.source];
+        Value bound = Value::object({});
+        for (std::size_t i = 0; i < item.match->bound.size() && i < spec.when.variables.size(); ++i) {
+            bound.set(spec.when.variables[i], Value(to_text(item.match->bound[i].id)));
+        }
+        add(WriteOp::put, agenda_region_name, 0,
+            Value::object({{"match", Value(to_hex(item.match->key))},
+                           {"source", Value(spec.name)},
+                           {"rating", Value::number(base_rating(item.source, *item.match))},
+                           {"age", Value(static_cast<std::int64_t>(item.match->age.number))},
+                           {"bound", std::move(bound)}}));
+    }
+    if (commit.writes.empty()) return std::nullopt;
+    return commit;
 }
 
 void Scheduler::rank_again() {
@@ -807,49 +892,137 @@ void Scheduler::close_batch(std::uint32_t source) {
     open_batches_.erase(source);
 }
 
-void Scheduler::trace_commit(const FoldedRecord& folded, const std::string& source, Position woken_by) {
+void Scheduler::begin_detecting() {
+    cycles_told_.clear();
+    begin_chains();
+    goal_meter_.reset();
+    if (crew_->stop.goal && crew_->stop.cycle.enabled) goal_meter_.emplace(*crew_->stop.goal);
+}
+
+// What was said before somebody looked at it is not held against anybody.
+void Scheduler::begin_chains() {
+    const CycleSpec& spec = crew_->stop.cycle;
+    cycles_.emplace(spec, spec.rounds.value_or(crew_->stop.goal ? limits::cycle_rounds_default : 0));
+}
+
+void Scheduler::trace_commit(const FoldedRecord& folded, const std::string& source,
+                             const std::vector<MatchPtr>& members) {
+    const std::optional<std::uint32_t> index = source.empty() ? std::nullopt : source_index(source);
+    const bool detects = crew_ && crew_->stop.cycle.enabled;
     CommitTrace trace;
-    trace.position = folded.logged.position;
-    trace.source = source;
-    trace.woken_by = woken_by;
     for (const EntryChange& change : folded.changes) {
         const auto region = regions_.find(change.id.region);
         if (region == regions_.end() || region->second->scratch) continue;
-        if (change.id.region == control_region_name) continue;  // how it goes on is not what it is about
+        // How it goes on is not what it is about.
+        if (change.id.region == control_region_name ||
+            (change.id.region == agenda_region_name && !crew_->control_source.empty()))
+            continue;
         const RegionSpec& spec = *region->second;
+        const std::uint32_t number = shared_content_.change(spec, change);
+        if (!detects) continue;
+        const auto known = std::find_if(trace.regions.begin(), trace.regions.end(),
+                                        [number](const auto& touched) { return touched.first == number; });
+        if (known == trace.regions.end()) trace.regions.emplace_back(number, Hash128{});
+        const Entry& said = change.after ? *change.after : *change.before;
         if (spec.policy == PolicyKind::counter) {
-            // Increments never repeat; what a counter says is its sum.
-            std::int64_t& sum = counter_sums_[spec.name];
-            const auto digest = [&] { return fixed_digest(spec.name + '\0' + std::to_string(sum)); };
-            shared_content_ -= digest();
-            const auto by = [](const EntryPtr& entry) { return entry ? entry->content.find("by")->as_int() : 0; };
-            sum = static_cast<std::int64_t>(static_cast<std::uint64_t>(sum) +
-                                            static_cast<std::uint64_t>(by(change.after)) -
-                                            static_cast<std::uint64_t>(by(change.before)));
-            shared_content_ += digest();
-            trace.writes.push_back({digest(), digest(), 0});
+            const Hash128 sum = shared_content_.region(number);
+            trace.writes.push_back({sum, sum, 0, {}});
+        } else if (index) {
+            trace.writes.push_back(fingerprint(spec, said, !change.after));
         } else {
-            if (change.before) shared_content_ -= exact_fingerprint(spec, *change.before, false);
-            if (change.after) shared_content_ += exact_fingerprint(spec, *change.after, false);
-            const Entry& said = change.after ? *change.after : *change.before;
-            if (source.empty()) {
-                trace.writes.push_back({exact_fingerprint(spec, said, !change.after), {}, 0});
-            } else {
-                trace.writes.push_back(fingerprint(spec, said, !change.after));
-            }
+            trace.writes.push_back({exact_fingerprint(spec, said, !change.after), {}, 0, {}});
         }
         if (trace.entries.size() < 4) trace.entries.push_back(to_text(change.id));
     }
-    if (trace.writes.empty() || !cycles_) return;
-    trace.state = shared_content_;
+    if (!detects || !cycles_) return;
+    trace.nearer = goal_meter_ && goal_meter_->commit(folded.changes, !index);
+    if (trace.writes.empty()) return;
+    trace.position = folded.logged.position;
+    for (auto& [number, hash] : trace.regions) hash = shared_content_.region(number);
+    if (index) {
+        trace.source = source;
+        trace.causes = causes_of(crew_->sources[*index], members);
+        for (const MatchPtr& member : members) {
+            for (const EntryPtr& entry : member->entries) {
+                const auto region = regions_.find(entry->id.region);
+                if (region == regions_.end()) continue;
+                trace.reads.push_back({entry->position, exact_fingerprint(*region->second, *entry, false)});
+            }
+            if (trace.reads.size() > limits::chain_reads_max) break;
+        }
+    }
     std::optional<CycleVerdict> verdict = cycles_->on_commit(std::move(trace));
-    if (!verdict || !run_active_) return;
-    if (crew_->stop.cycle.on_cycle == OnCycle::pause) {
-        for (const std::string& name : verdict->sources) {
+    if (verdict && run_active_) {
+        take_verdict(std::move(*verdict), source);
+    } else if (index) {
+        sources_[*index].damp_ms = 0;
+    }
+}
+
+void Scheduler::take_verdict(CycleVerdict verdict, const std::string& source) {
+    const OnCycle on_cycle = crew_->stop.cycle.on_cycle;
+    if (on_cycle == OnCycle::pause) {
+        for (const std::string& name : verdict.sources) {
             if (const std::optional<std::uint32_t> index = source_index(name)) sources_[*index].paused = true;
+        }
+    } else if (on_cycle == OnCycle::damp) {
+        // Each source of the loop has its own turn to be slowed, so a round waits once for each.
+        const std::uint32_t index = *source_index(source);
+        SourceState& state = sources_[index];
+        state.damp_ms =
+            state.damp_ms == 0 ? limits::cycle_damp_first_ms : std::min(2 * state.damp_ms, limits::cycle_damp_max_ms);
+        state.damped_until = {now_.ms + state.damp_ms};
+        damped_.insert(index);
+    } else if (on_cycle == OnCycle::wake && !cycle_) {
+        const std::string& told = crew_->stop.cycle.wake;
+        const std::set<std::string> sources(verdict.sources.begin(), verdict.sources.end());
+        if (sources == std::set<std::string>{told}) {
+            request_stop(StopReason::cycle, verdict.message);
+        } else if (cycles_told_[sources]++ == limits::cycle_told_max) {
+            request_stop(StopReason::cycle, told + " was woken for it " + std::to_string(limits::cycle_told_max) +
+                                                " times and let it go on: " + verdict.message);
+        } else {
+            cycle_untold_ = true;
         }
     }
     if (!cycle_) cycle_ = std::move(verdict);
+}
+
+// Somebody has let go of every source of it.
+bool Scheduler::cycle_is_resolved() const {
+    if (crew_->stop.cycle.on_cycle != OnCycle::wake || cycle_untold_) return false;
+    return std::none_of(cycle_->sources.begin(), cycle_->sources.end(),
+                        [this](const std::string& name) { return control_.is_paused(name); });
+}
+
+// The verdict as data on the board, which wakes whom it may concern; its sources are held back by it.
+Record Scheduler::cycle_commit(Position at) const {
+    Record commit = caused(RecordKind::commit, at);
+    commit.author = "system";
+    commit.idempotency_key = "cycle/" + std::to_string(cycle_->at.number);
+    commit.snapshot = version_;
+    const auto put = [&](std::string key, Value value) {
+        Write write;
+        write.op = WriteOp::put;
+        write.region = control_region_name;
+        write.content = Value::object({{"key", Value(std::move(key))}, {"value", std::move(value)}});
+        write.why = "a loop";
+        write.seal();
+        commit.writes.push_back(std::move(write));
+    };
+    const auto list = [](const std::vector<std::string>& texts) {
+        Value::Array values;
+        for (const std::string& text : texts) values.emplace_back(text);
+        return Value(std::move(values));
+    };
+    const std::set<std::string> held(cycle_->sources.begin(), cycle_->sources.end());
+    for (const std::string& name : held) {
+        if (name != crew_->stop.cycle.wake) put("pause/" + name, Value(true));
+    }
+    put(commit.idempotency_key, Value::object({{"sources", list(cycle_->sources)},
+                                               {"entries", list(cycle_->entries)},
+                                               {"message", Value(cycle_->message)}}));
+    return commit;
 }
 
 void Scheduler::fold_dead(const Record& record) {
@@ -895,10 +1068,17 @@ void Scheduler::fold_signal(const Record& record) {
         stop_detail_.clear();
         wrapping_up_.clear();
         cycle_.reset();
+        cycle_untold_ = false;
         if (run_active_) return;
         run_active_ = true;
-        cycles_.emplace(crew_->stop.cycle);
-        for (SourceState& state : sources_) state.paused = false;
+        cycles_told_.clear();
+        begin_chains();
+        damped_.clear();
+        for (SourceState& state : sources_) {
+            state.paused = false;
+            state.damp_ms = 0;
+            state.damped_until = {};
+        }
         epoch_time_ = now_;
     }
 }
@@ -1017,6 +1197,10 @@ void Scheduler::decide(Effects& effects, Position at, bool scratch_left) {
         effects.append = std::move(dead);
         return;
     }
+    if (cycle_untold_) {
+        effects.append = cycle_commit(at);
+        return;
+    }
     if (!stop_ && goals_ > 0) request_stop(StopReason::goal, "the goal holds");
     if (!stop_ && cycle_ && crew_->stop.cycle.on_cycle == OnCycle::stop)
         request_stop(StopReason::cycle, cycle_->message);
@@ -1028,7 +1212,13 @@ void Scheduler::decide(Effects& effects, Position at, bool scratch_left) {
         begin_wrap_up("the run has taken " + std::to_string(wrap_up_at_ms()) + " of its " +
                       std::to_string(crew_->stop.wall_ms) + " ms of wall time");
     }
-    if (!stop_ && try_start(effects, at, running_ < crew_->concurrency)) return;
+    if (!stop_) {
+        if (std::optional<Record> shown = agenda_commit(at)) {
+            effects.append = std::move(shown);
+            return;
+        }
+        if (try_start(effects, at, running_ < crew_->concurrency)) return;
+    }
     if (!stop_ && idle_holds()) {
         if (try_start_idle(effects, at, false)) return;
         // Nothing can go on, and that is not what was wanted: whoever knows a way out is asked.
@@ -1039,7 +1229,7 @@ void Scheduler::decide(Effects& effects, Position at, bool scratch_left) {
                 request_stop(StopReason::incomplete,
                              std::to_string(count) + (count == 1 ? " activation is" : " activations are") +
                                  " dead; the last of " + dead_.back().source + ": " + dead_.back().error);
-            } else if (cycle_) {
+            } else if (cycle_ && !cycle_is_resolved()) {
                 request_stop(StopReason::cycle, cycle_->message);
             } else if (!wrapping_up_.empty()) {
                 request_stop(StopReason::budget, wrapping_up_ + "; the run was wrapped up");
@@ -1154,8 +1344,15 @@ bool Scheduler::try_start(Effects& effects, Position at, bool slots_free) {
     }
     for (const ActivationId gone : obviated) release(gone);
 
-    const std::optional<AgendaItem> item =
-        agenda_->first([&](std::uint32_t source) { return eligible(source, slots_free); }, slots_free);
+    // Who ranks the agenda goes first, and alone: what it would have put last must not have started by then.
+    const std::optional<std::uint32_t> ranking = ranking_source();
+    const bool ranks_now = ranking && std::any_of(activations_.begin(), activations_.end(),
+                                                  [&](const auto& live) { return live.second.source == *ranking; });
+    if (ranks_now) return false;
+    const bool must_rank = ranking && agenda_->size_of(*ranking) > 0;
+    const std::optional<AgendaItem> item = agenda_->first(
+        [&](std::uint32_t source) { return (!must_rank || source == *ranking) && eligible(source, slots_free); },
+        slots_free);
     if (!item) return false;
     if (crew_->stop.activations != 0 && started_ >= crew_->stop.activations) {
         request_stop(StopReason::budget,
@@ -1222,7 +1419,7 @@ void Scheduler::start(Effects& effects, Position at, std::uint32_t source, std::
 
 bool Scheduler::eligible(std::uint32_t source, bool slots_free) const {
     const SourceSpec& spec = crew_->sources[source];
-    if (!may_go_on(source)) return false;
+    if (!may_go_on(source) || is_damped(source)) return false;
     if (spec.kind != SourceKind::rule && !has_slot(source, slots_free)) return false;
     return spec.wake != WakeMode::batch || spec.when.has_idle() || batch_ready(source);
 }
@@ -1242,6 +1439,8 @@ bool Scheduler::has_slot(std::uint32_t source, bool slots_free) const {
 bool Scheduler::batch_ready(std::uint32_t source) const {
     const SourceSpec& spec = crew_->sources[source];
     if (agenda_->size_of(source) >= spec.batch_max) return true;
+    // Everybody waits for who ranks, so nothing else is gathered meanwhile.
+    if (ranking_source() == source) return agenda_->size_of(source) > 0;
     const std::optional<TimeMs>& opened = sources_[source].batch_opened;
     return opened && now_.ms >= opened->ms + spec.batch_within_ms;
 }
@@ -1279,6 +1478,7 @@ std::optional<TimeMs> Scheduler::next_wake() const {
     for (const auto& [id, waiting] : activations_) {
         if (waiting.state == Activation::State::waiting) consider(waiting.due);
     }
+    for (const std::uint32_t source : damped_) consider(sources_[source].damped_until);
     for (const std::uint32_t source : open_batches_) {
         consider({sources_[source].batch_opened->ms + crew_->sources[source].batch_within_ms});
     }
@@ -1288,6 +1488,15 @@ std::optional<TimeMs> Scheduler::next_wake() const {
 }
 
 double Scheduler::rate(std::uint32_t source, const Match& match) const {
+    double rating = base_rating(source, match);
+    if (const std::uint64_t shown = shown_agenda_.number_of(match.key)) {
+        rating = control_.rank_of(shown).value_or(rating);
+    }
+    for (const Focus* focus : control_.focus_on(crew_->sources[source].name, match)) rating += focus->weight;
+    return rating;
+}
+
+double Scheduler::base_rating(std::uint32_t source, const Match& match) const {
     const SourceSpec& spec = crew_->sources[source];
     double rating = spec.priority;
     if (spec.score && strategy() == Strategy::score) {
@@ -1296,7 +1505,6 @@ double Scheduler::rate(std::uint32_t source, const Match& match) const {
         const std::optional<Value> value = value_of(*spec.priority_field, match.entries);
         if (value && value->is_number()) rating = value->as_double();
     }
-    for (const Focus* focus : control_.focus_on(spec.name, match)) rating += focus->weight;
     return rating;
 }
 
@@ -1304,10 +1512,15 @@ std::string Scheduler::rating_terms(std::uint32_t source, const Match& match) co
     const SourceSpec& spec = crew_->sources[source];
     const std::vector<const Focus*> focuses = control_.focus_on(spec.name, match);
     const bool scored = spec.score && strategy() == Strategy::score;
-    if (focuses.empty() && !scored && !spec.priority_field && !control_.strategy()) return {};
+    const std::uint64_t shown = shown_agenda_.number_of(match.key);
+    const std::optional<double> rank = shown == 0 ? std::nullopt : control_.rank_of(shown);
+    if (focuses.empty() && !scored && !spec.priority_field && !control_.strategy() && !rank) return {};
     Value terms;
     terms.set("strategy", Value(to_text(strategy())));
-    if (scored) {
+    if (rank) {
+        terms.set("rank", Value::number(*rank));
+        terms.set("ranked_by", Value(crew_->control_source));
+    } else if (scored) {
         Value parts;
         for (const auto& [word, value] : spec.score->terms(match.entries, score_facts(source, match))) {
             parts.set(word, Value::number(value));

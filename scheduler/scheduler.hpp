@@ -20,9 +20,11 @@
 #include "board/record.hpp"
 #include "scheduler/agenda.hpp"
 #include "scheduler/budgets.hpp"
+#include "scheduler/content_hash.hpp"
 #include "scheduler/control.hpp"
 #include "scheduler/crew_spec.hpp"
 #include "scheduler/cycle_detector.hpp"
+#include "scheduler/goal_meter.hpp"
 #include "scheduler/matcher.hpp"
 
 namespace stele {
@@ -141,6 +143,8 @@ public:
     [[nodiscard]] Position run() const { return run_; }
     [[nodiscard]] bool is_running() const { return run_active_; }
     [[nodiscard]] std::optional<StopReason> stopping() const;
+    /// Does anything of what an activation was woken for still hold, as its `on_stale` understands it?
+    [[nodiscard]] bool still_holds(ActivationId id) const;
     [[nodiscard]] const std::string& stop_detail() const { return stop_detail_; }
     [[nodiscard]] const std::map<ActivationId, Activation>& activations() const { return activations_; }
     [[nodiscard]] const Activation* activation(ActivationId id) const;
@@ -176,6 +180,9 @@ private:
         std::int64_t wall_ms = 0;
         bool once_done = false;
         bool paused = false;
+        /// Its loop is slowed: not before `damped_until`, and the next time twice as long.
+        std::int64_t damp_ms = 0;
+        TimeMs damped_until;
         bool over_budget = false;
         std::optional<TimeMs> batch_opened;
         bool held_back = false;  // by the control region
@@ -191,6 +198,8 @@ private:
     [[nodiscard]] std::optional<Refusal> judge_called(const Record& record) const;
     [[nodiscard]] std::optional<Refusal> judge_returned(const Record& record) const;
     [[nodiscard]] bool is_current(const MatchRecord& member) const;
+    /// By the `on_stale` of its source.
+    [[nodiscard]] bool holds(const Activation& live, std::size_t member) const;
     [[nodiscard]] MatchPtr find_match(std::uint32_t source, const MatchRecord& member) const;
 
     // folding
@@ -228,6 +237,7 @@ private:
     [[nodiscard]] bool idle_holds() const;
     [[nodiscard]] bool work_is_left(std::uint32_t source) const;
     [[nodiscard]] bool may_go_on(std::uint32_t source) const;
+    [[nodiscard]] bool is_damped(std::uint32_t source) const { return sources_[source].damped_until > now_; }
     [[nodiscard]] std::optional<TimeMs> next_wake() const;
     [[nodiscard]] MatchPtr with_idle_episode(const MatchPtr& match) const;
     [[nodiscard]] const IdleMatches& idle_matches(std::uint32_t source) const;
@@ -237,6 +247,11 @@ private:
     [[nodiscard]] ScoreFacts score_facts(std::uint32_t source, const Match& match) const;
     [[nodiscard]] Strategy strategy() const { return control_.strategy().value_or(crew_->strategy); }
     void take_control(const std::vector<EntryChange>& changes);
+    /// The commit that brings the region `agenda` up to date; nothing when it is.
+    [[nodiscard]] std::optional<Record> agenda_commit(Position at) const;
+    /// The source that ranks the agenda, while it can.
+    [[nodiscard]] std::optional<std::uint32_t> ranking_source() const;
+    [[nodiscard]] double base_rating(std::uint32_t source, const Match& match) const;
     void rank_again();
     void open_batch(std::uint32_t source);
     void close_batch(std::uint32_t source);
@@ -244,8 +259,13 @@ private:
     /// From here on only sources with `wrap_up` go on; 0: never by time.
     [[nodiscard]] std::int64_t wrap_up_at_ms() const;
     [[nodiscard]] Record seed_commit(Position at) const;
+    [[nodiscard]] Record cycle_commit(Position at) const;
+    [[nodiscard]] bool cycle_is_resolved() const;
+    void begin_detecting();
+    void begin_chains();
     [[nodiscard]] Record caused(RecordKind kind, Position at) const;
-    void trace_commit(const FoldedRecord& folded, const std::string& source, Position woken_by);
+    void trace_commit(const FoldedRecord& folded, const std::string& source, const std::vector<MatchPtr>& members);
+    void take_verdict(CycleVerdict verdict, const std::string& source);
 
     CrewReader read_crew_;
     BoardHistory history_;
@@ -255,9 +275,11 @@ private:
     std::unique_ptr<Matcher> matcher_;
     std::optional<Agenda> agenda_;
     ControlBoard control_;
+    ShownAgenda shown_agenda_;
     bool rated_by_budget_ = false;
     std::set<std::uint32_t> open_batches_;
     std::optional<CycleDetector> cycles_;
+    std::optional<GoalMeter> goal_meter_;
     std::vector<SourceState> sources_;
 
     Position epoch_;
@@ -285,14 +307,17 @@ private:
     std::uint32_t running_ = 0;
     std::uint32_t running_not_idle_ = 0;
     std::optional<CycleVerdict> cycle_;
+    /// wake: `cycle_` is not on the board yet.
+    bool cycle_untold_ = false;
+    /// wake: how often each set of sources was told of in this epoch.
+    std::map<std::set<std::string>, std::uint32_t> cycles_told_;
+    std::set<std::uint32_t> damped_;
     Budgets budgets_;
     /// Why only sources with `wrap_up` go on; empty: all do.
     std::string wrapping_up_;
     std::unordered_map<Hash128, Position> answers_;
     std::unordered_map<Hash128, std::uint32_t> being_called_;
-    // For the detector: content only, volatile fields left out.
-    Hash128 shared_content_;
-    std::map<std::string, std::int64_t> counter_sums_;
+    ContentHashes shared_content_;  // of what sources share: no scratch, no control
 };
 
 }  // namespace stele

@@ -96,6 +96,47 @@ def the_same_prompt_is_paid_once():
     same("requests without reuse", 3, len(provider.requests()))
 
 
+# What nobody needs any more is not asked for: neither what is queued nor what waits for room in a budget.
+def no_call_for_what_does_not_hold():
+    provider = Provider("--delay-ms", "1500")
+    sources = """
+  w:
+    kind: llm
+    model: m
+    prompt: 'fake-answer: {"writes":[{"op":"insert","region":"notes","entry":{"text":"x"}}]}'
+    reuse: false
+    when: [{each: tasks as t}]
+    may: {read: [tasks], write: {notes: [insert]}}
+  changes_its_mind:
+    kind: process
+    command: [python3, -c, "import time; time.sleep(0.5); print('{\\"op\\": \\"insert\\", \\"region\\": \\"notes\\", \\"entry\\": {\\"text\\": \\"never mind\\"}}')"]
+    priority: 5
+    when: [{start: true}]
+    may: {write: {notes: [insert]}}
+  drop:
+    kind: rule
+    priority: 9
+    when: [{exists: notes}, {each: tasks as t}]
+    then: [{retract: $t}]
+    may: {read: [notes, tasks], write: {tasks: [retract]}}
+"""
+    seed = "seed: {tasks: [" + ", ".join(f"{{text: task {i}}}" for i in range(6)) + "]}\n"
+    for name, bound in (("queued", "limits: {concurrency: 2}\n"),
+                        ("waiting", "limits: {concurrency: 16}\nstop: {limits: {tokens: 2500}}\n")):
+        before = len(provider.requests())
+        crew = Crew(crew_text(provider, sources) + seed + bound)
+        crew.stele("run", "crew.yaml", expect=0, TEST_KEY="k-123456")
+        same(f"requests while the rest is {name}", 1, len(provider.requests()) - before)
+        same(f"notes while the rest is {name}", [{"text": "never mind"}], crew.entries("notes"))
+        log = crew.log()
+        claims = len(of_kind(log, "claimed", author="w"))
+        same(f"claims while the rest is {name}", 1 if name == "queued" else 6, claims)
+        if name == "waiting":
+            ended = [r for r in of_kind(log, "result", author="w") if "does not hold any more" in r.get("reason", "")]
+            same("attempts that were not wanted any more", 5, len(ended))
+        crew.verify()
+
+
 def budgets_hold():
     provider = Provider("--delay-ms", "30")
     sources = """
@@ -328,7 +369,8 @@ def falls_back_and_repairs():
     crew.verify()
 
 
-for test in (six_identical_calls_become_one, the_same_prompt_is_paid_once, budgets_hold, killed_in_the_middle,
+for test in (six_identical_calls_become_one, the_same_prompt_is_paid_once,
+             no_call_for_what_does_not_hold, budgets_hold, killed_in_the_middle,
              secrets_stay_where_they_are_given, services_answer_now_or_later, falls_back_and_repairs):
     begun = time.monotonic()
     test()

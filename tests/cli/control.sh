@@ -204,4 +204,70 @@ code=0
 "$STELE" run lost.yaml --data lost --quiet >out 2>err || code=$?
 says out "the goal is not reached"
 
+# ---- a source ranks the agenda ----
+cat >chooser.py <<'PY'
+# Ranks what could start by what its job pays.
+import json, sys
+
+activation = json.load(sys.stdin)
+pays = {job["id"]: job["entry"]["pays"] for job in activation["view"]["jobs"]}
+for shown in activation["view"]["agenda"]:
+    assert shown["entry"]["source"] == "work", shown
+    number = shown["id"].split("/")[1]
+    print(json.dumps({"op": "put", "region": "control", "why": "what it pays",
+                      "entry": {"key": "rank/" + number, "value": pays[shown["entry"]["bound"]["j"]]}}))
+PY
+cat >ranked.yaml <<'YAML'
+stele: 1
+crew: ranked
+control: chooser
+regions:
+  jobs: {policy: append_only, entry: {n: integer, pays: integer}}
+  done: {policy: append_only, entry: {n: integer}}
+sources:
+  work:
+    kind: rule
+    when: [{each: jobs as j}]
+    then: [{insert: done, entry: {n: $j.n}}]
+    may: {read: [jobs], write: {done: [insert]}}
+  more:
+    kind: rule
+    priority: 5
+    when: [{each: done as d, where: {n: 4}}]
+    then: [{insert: jobs, entry: {n: 5, pays: 8}}]
+    may: {read: [done], write: {jobs: [insert]}}
+  chooser:
+    kind: process
+    command: [python3, chooser.py]
+    when: [{each: agenda as a, where: {source: work}}]
+    wake: batch
+    view: [{region: agenda, where: {source: work}}, jobs]
+    may: {read: [agenda, jobs], write: {control: [put]}}
+seed: {jobs: [{n: 1, pays: 3}, {n: 2, pays: 9}, {n: 3, pays: 1}, {n: 4, pays: 7}]}
+YAML
+done_by() { "$STELE" show --region done --data "$1" --json | sed -n 's/.*"n":\([0-9]*\).*/\1/p' | tr '\n' ' '; }
+expect 0 "$STELE" check ranked.yaml
+says out "and as chooser ranks it"
+says_not err warning
+expect 0 "$STELE" run ranked.yaml --data ranked --quiet
+same "by what the source gave them" "2 4 5 1 3 " "$(done_by ranked)"
+"$STELE" log --data ranked --json >log
+says log '"rank":9,"ranked_by":"chooser"'
+same "wakes of who ranks" 2 "$(grep -c '"kind":"claimed"' log)"
+expect 0 "$STELE" show --data ranked --region agenda --json
+same "entries of an agenda on which nothing is left" 0 "$(wc -l <out)"
+expect 0 "$STELE" replay --verify --data ranked
+# Paused, or dead, it holds nobody up.
+sed 's/^seed: {/seed: {control: [{key: pause\/chooser, value: true}], /' ranked.yaml >unranked.yaml
+expect 0 "$STELE" run unranked.yaml --data unranked --quiet
+same "by the strategy" "1 2 3 4 5 " "$(done_by unranked)"
+sed 's/\[python3, chooser.py\]/[sh, -c, "exit 3"]\n    limits: {attempts: 1}/' ranked.yaml >broken.yaml
+expect 11 "$STELE" run broken.yaml --data broken --quiet
+same "though who ranks is dead" "1 2 3 4 5 " "$(done_by broken)"
+expect 0 "$STELE" replay --verify --data broken
+sed 's/^control: chooser/control: choser/' ranked.yaml >typo.yaml
+expect 2 "$STELE" check typo.yaml
+says err 'did you mean "chooser"?'
+says_not err 'no region "agenda"'
+
 finish

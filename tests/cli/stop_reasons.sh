@@ -167,6 +167,36 @@ players rule 2 | sed '$d' >off.yaml
 echo 'stop: {limits: {activations: 300}, cycle: "off"}' >>off.yaml
 expect 13 "$STELE" run off.yaml --board off
 
+# What else is done about a loop: its sources are paused, slowed, or somebody is asked.
+cycle_crew() { # cycle_crew ON_CYCLE MORE: the same three players, and what is done about them
+    players rule 3 | sed '/^seed:/d; /^stop:/d'
+    if [ -n "${2:-}" ]; then echo "$2"; fi
+    echo "seed: {side_0: [{text: over and over}]}"
+    echo "stop: {cycle: {on_cycle: $1}, limits: {wall: 8s, activations: 5000}}"
+}
+cycle_crew pause >pause.yaml
+expect 15 "$STELE" run pause.yaml --board pause
+says out "player_2"
+cycle_crew damp >damp.yaml
+expect 14 "$STELE" run damp.yaml --board damp --json --quiet
+firings=$("$STELE" log --board damp --json | grep -c '"author":"player_')
+if [ "$firings" -lt 7 ] || [ "$firings" -gt 21 ]; then fail "a damped loop fired $firings times in 8 s"; fi
+# It lets go of one of three, so the loop stays broken.
+cycle_crew '{wake: referee}' '  referee:
+    kind: rule
+    when: [{each: control as c, where: {key: {matches: ^cycle/}}}]
+    then: [{put: control, entry: {key: pause/player_0, value: false}}]
+    may: {read: [control], write: {control: [put]}}' >wake.yaml
+expect 15 "$STELE" run wake.yaml --board wake
+expect 0 "$STELE" show --board wake --region control --json
+says out '"key":"cycle/'
+says out '"sources":["player_'
+says out '"key":"pause/player_1","value":true'
+for board in pause damp wake; do expect 0 "$STELE" replay --verify --board $board; done
+sed 's/each: control as c, where: {key: {matches: ^cycle.}}/start: true/' wake.yaml >deaf.yaml
+expect 2 "$STELE" check deaf.yaml
+says err 'nothing of a loop would wake'
+
 # What counts in a number of its own comes to something new each time: no cycle.
 cat >count.py <<'PYTHON'
 import json, sys

@@ -1,0 +1,204 @@
+#include "scheduler/fingerprint.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cctype>
+#include <cmath>
+#include <numbers>
+#include <string>
+#include <string_view>
+
+#include "board/bytes.hpp"
+
+namespace stele {
+namespace {
+
+bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+// Digits, and what joins them in dates, clock times, decimals and versions.
+bool is_time_or_number(std::string_view word) {
+    bool digit = false;
+    for (const char c : word) {
+        if (is_digit(c)) {
+            digit = true;
+        } else if (std::string_view(":-./,+TZ%").find(c) == std::string_view::npos) {
+            return false;
+        }
+    }
+    return digit;
+}
+
+std::vector<std::string_view> words_of(std::string_view text) {
+    std::vector<std::string_view> words;
+    std::size_t at = 0;
+    while (at < text.size()) {
+        while (at < text.size() && is_space(text[at])) ++at;
+        const std::size_t begin = at;
+        while (at < text.size() && !is_space(text[at])) ++at;
+        if (at > begin) words.push_back(text.substr(begin, at - begin));
+    }
+    return words;
+}
+
+// FNV-1a, then the finaliser of MurmurHash3, since SimHash looks at every bit.
+class WordHash {
+public:
+    void add(char c) { state_ = (state_ ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL; }
+    [[nodiscard]] std::uint64_t value() const {
+        std::uint64_t h = state_;
+        h = (h ^ (h >> 33)) * 0xff51afd7ed558ccdULL;
+        h = (h ^ (h >> 33)) * 0xc4ceb9fe1a85ec53ULL;
+        return h ^ (h >> 33);
+    }
+
+private:
+    std::uint64_t state_ = 0xcbf29ce484222325ULL;
+};
+
+// Case and digits do not count, nor does what a sentence puts around a word.
+std::uint64_t masked_hash(std::string_view word) {
+    WordHash hash;
+    if (is_time_or_number(word)) {
+        hash.add('#');
+        return hash.value();
+    }
+    const auto is_mark = [](char c) { return std::string_view(".,;:!?\"'()").find(c) != std::string_view::npos; };
+    while (word.size() > 1 && is_mark(word.front())) word.remove_prefix(1);
+    while (word.size() > 1 && is_mark(word.back())) word.remove_suffix(1);
+    bool in_number = false;
+    for (const char c : word) {
+        if (!is_digit(c)) {
+            hash.add(static_cast<char>(std::tolower(static_cast<unsigned char>(c))));
+        } else if (!in_number) {
+            hash.add('#');
+        }
+        in_number = is_digit(c);
+    }
+    return hash.value();
+}
+
+// A single word is a name, a path, a status: it must be equal. Several words are prose. A lone time
+// stamp or number written as text says nothing by itself.
+bool is_free_text(const std::vector<std::string_view>& words, std::string_view text) {
+    return words.size() > 1 || (text.size() >= 8 && is_time_or_number(text));
+}
+
+struct Collector {
+    ByteWriter hard;
+    std::vector<std::uint64_t> shingles;
+    std::vector<std::uint32_t> words;
+
+    void collect(const Value& value) {
+        if (value.is_string()) return collect_text(value.as_string());
+        if (value.is_array()) {
+            hard.u8('[');
+            for (const Value& element : value.as_array()) collect(element);
+            return hard.u8(']');
+        }
+        if (value.is_object()) {
+            hard.u8('{');
+            for (const auto& [key, member] : value.as_object()) {
+                hard.text(key);
+                collect(member);
+            }
+            return hard.u8('}');
+        }
+        hard.u8('v');
+        hard.text(to_json(value));
+    }
+
+    void collect_text(std::string_view text) {
+        const std::vector<std::string_view> split = words_of(text);
+        if (!is_free_text(split, text)) {
+            hard.u8('s');
+            return hard.text(text);
+        }
+        hard.u8('t');
+        std::uint64_t before = 0;
+        for (const std::string_view word : split) {
+            const std::uint64_t now = masked_hash(word);
+            words.push_back(static_cast<std::uint32_t>(now));
+            shingles.push_back(now);
+            if (before != 0) shingles.push_back((before * 0x9e3779b97f4a7c15ULL ^ now) * 0xff51afd7ed558ccdULL);
+            before = now;
+        }
+    }
+};
+
+// Counts per bit are kept in bit planes: one addition with carry counts all 64 bits at once.
+std::uint64_t simhash(const std::vector<std::uint64_t>& shingles) {
+    std::uint64_t planes[32] = {};
+    for (const std::uint64_t hash : shingles) {
+        std::uint64_t carry = hash;
+        for (int plane = 0; carry != 0 && plane < 32; ++plane) {
+            const std::uint64_t next = planes[plane] & carry;
+            planes[plane] ^= carry;
+            carry = next;
+        }
+    }
+    std::uint64_t out = 0;
+    for (int bit = 0; bit < 64; ++bit) {
+        std::uint64_t count = 0;
+        for (int plane = 0; plane < 32; ++plane) count |= (planes[plane] >> bit & 1) << plane;
+        if (2 * count > shingles.size()) out |= std::uint64_t{1} << bit;
+    }
+    return out;
+}
+
+bool is_volatile(const RegionSpec& region, const std::string& field) {
+    const std::vector<std::string>& fields = region.volatile_fields;
+    return std::find(fields.begin(), fields.end(), field) != fields.end();
+}
+
+Value without_volatile(const RegionSpec& region, const Value& content) {
+    if (region.volatile_fields.empty() || !content.is_object()) return content;
+    std::vector<Value::Member> members;
+    for (const Value::Member& member : content.as_object()) {
+        if (!is_volatile(region, member.first)) members.push_back(member);
+    }
+    return Value::object(std::move(members));
+}
+
+}  // namespace
+
+Hash128 exact_fingerprint(const RegionSpec& region, const Entry& entry, bool removed) {
+    Hash128 exact = entry.digest;
+    if (exact == Hash128{} || !region.volatile_fields.empty()) {
+        exact = fixed_digest(region.name + '\0' + to_json(without_volatile(region, entry.content)));
+    }
+    // Taking something away is another thing to say than writing it.
+    if (removed) exact += Hash128{1, 1};
+    return exact;
+}
+
+Fingerprint fingerprint(const RegionSpec& region, const Entry& entry, bool removed) {
+    Collector collector;
+    collector.hard.u8(removed ? 'r' : 'w');
+    collector.hard.text(region.name);
+    // A key names which thing is meant, so however it reads, another key is another thing.
+    for (const std::string& field : region.key) {
+        const Value* key = entry.content.find(field);
+        collector.hard.text(key == nullptr ? std::string() : to_json(*key));
+    }
+    collector.collect(region.volatile_fields.empty() ? entry.content : without_volatile(region, entry.content));
+    std::sort(collector.words.begin(), collector.words.end());
+    collector.words.erase(std::unique(collector.words.begin(), collector.words.end()), collector.words.end());
+    return {exact_fingerprint(region, entry, removed), fixed_digest(collector.hard.bytes()),
+            simhash(collector.shingles), std::move(collector.words)};
+}
+
+Fingerprint fingerprint(const RegionSpec& region, const Value& content, bool removed) {
+    Entry entry;
+    entry.content = content;
+    return fingerprint(region, entry, removed);
+}
+
+double similarity(const Fingerprint& a, const Fingerprint& b) {
+    if (a.hard != b.hard) return 0;
+    const int differing = std::popcount(a.soft ^ b.soft);
+    // The chance of a differing bit is the angle between the two, as a share of a half turn.
+    return differing >= 32 ? 0 : std::cos(std::numbers::pi * differing / 64.0);
+}
+
+}  // namespace stele
