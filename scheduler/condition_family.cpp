@@ -42,6 +42,10 @@ void append(const Field& field, std::string& out) {
 }
 
 // Literals of equalities differ within a family, and where `ranges` those of ranges and memberships.
+bool differs(CompareOp op, bool ranges) {
+    return op == CompareOp::eq || (ranges && (is_range(op) || op == CompareOp::in));
+}
+
 void append(const Filter& filter, bool ranges, std::string& out) {
     for (const Comparison& comparison : filter) {
         out += '(';
@@ -49,8 +53,7 @@ void append(const Filter& filter, bool ranges, std::string& out) {
         out += ' ';
         out += to_text(comparison.op);
         out += ' ';
-        const bool varies =
-            comparison.op == CompareOp::eq || (ranges && (is_range(comparison.op) || comparison.op == CompareOp::in));
+        const bool varies = differs(comparison.op, ranges);
         if (comparison.operand.reference) {
             out += '$' + std::to_string(comparison.operand.reference->variable);
             append(field_of(*comparison.operand.reference), out);
@@ -126,6 +129,20 @@ std::string family_identity(const Condition& condition) {
         out += term.again_on_change ? "a;" : ";";
     }
     return out;
+}
+
+bool is_own_literal(const Term& term, const Comparison& comparison) {
+    return !comparison.operand.reference && differs(comparison.op, term.binds());
+}
+
+std::vector<Value> own_literals(const Condition& condition) {
+    std::vector<Value> literals;
+    for (const Term& term : condition.terms) {
+        for (const Comparison& comparison : term.where) {
+            if (is_own_literal(term, comparison)) literals.push_back(comparison.operand.literal);
+        }
+    }
+    return literals;
 }
 
 std::uint64_t key_hash(const std::vector<Value>& values) {
@@ -497,6 +514,14 @@ std::unique_ptr<Family> make_family(const Condition& condition, std::uint32_t id
     auto family = std::make_unique<Family>();
     family->id = id;
     family->identity = family_identity(condition);
+    std::uint32_t literals = 0;
+    for (const Term& term : condition.terms) {
+        Family::Shape shape{term, {}};
+        for (const Comparison& comparison : term.where) {
+            shape.literal.push_back(is_own_literal(term, comparison) ? literals++ : Family::shared);
+        }
+        family->terms.push_back(std::move(shape));
+    }
     FamilyMaker(condition, *family, maker).make();
     return family;
 }

@@ -28,6 +28,11 @@ bool is_indexable(const Condition& condition);
 /// Equal for conditions of one family.
 std::string family_identity(const Condition& condition);
 
+/// May the members of a family compare with different constants here?
+bool is_own_literal(const Term& term, const Comparison& comparison);
+/// Those of one condition, in order: what it does not share with its family.
+std::vector<Value> own_literals(const Condition& condition);
+
 /// Where one part of a look-up key comes from.
 struct KeyPart {
     enum class From { constant, variable, group } from = From::constant;
@@ -92,11 +97,21 @@ private:
 struct Family {
     std::uint32_t id = 0;
     std::string identity;
+    /// The terms that its members have in common, each test with its place among the literals that each
+    /// member has of its own, or `shared`. Kept here, and not read from the member's condition, since a write
+    /// finds what one family has in the cache and what ten thousand conditions have in memory.
+    static constexpr std::uint32_t shared = ~std::uint32_t{0};
+    struct Shape {
+        Term term;
+        std::vector<std::uint32_t> literal;  // by index into the term's `where`
+    };
+    std::vector<Shape> terms;
     /// Terms that bind, by variable; index into Condition::terms.
     std::vector<std::uint32_t> binding;
-    std::vector<EntryTable*> tables;   // by variable
-    std::vector<std::string> regions;  // by variable
-    std::vector<Dispatch> dispatch;    // by variable
+    std::vector<EntryTable*> tables;            // by variable
+    std::vector<std::string> regions;           // by variable
+    std::vector<std::uint32_t> region_numbers;  // by variable: what the matcher calls them
+    std::vector<Dispatch> dispatch;             // by variable
     /// Where a variable tells no members apart: another one that does, found from it by key.
     struct Refinement {
         std::uint32_t variable = 0;

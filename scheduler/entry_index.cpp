@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cstring>
+#include <new>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -78,76 +79,114 @@ Hash128 key_of(const Entry& entry, const std::vector<Field>& fields) {
 // ---- arrangements --------------------------------------------------------------------------------
 
 // Ascending. What was taken out of a long one stays as a gap (its lowest bit set) until there are many.
-struct Arrangement::Numbers {
-    std::vector<std::uint64_t> marked;  // number * 2 + (gap ? 1 : 0)
-    std::size_t live = 0;
+// One block of memory, header and all, since most look-ups come to one that is in no cache.
+class Arrangement::Numbers {
+public:
+    static Numbers* make() { return new (::operator new(bytes_for(least))) Numbers(least); }
+    static void destroy(Numbers* numbers) { ::operator delete(numbers); }
 
-    [[nodiscard]] std::vector<std::uint64_t>::iterator place(std::uint64_t number) {
-        return std::lower_bound(marked.begin(), marked.end(), number << 1);
-    }
-    void insert(std::uint64_t number) {
-        if (marked.empty() || marked.back() < number << 1) {
-            marked.push_back(number << 1);
-            ++live;
-            return;
-        }
-        const auto at = place(number);
-        if (at != marked.end() && *at >> 1 == number) {
-            live += *at & 1;
+    [[nodiscard]] std::uint32_t live() const { return live_; }
+    /// Returns where it is now.
+    static Numbers* insert(Numbers* in, std::uint64_t number) {
+        std::uint64_t* at = in->place(number);
+        if (at != in->end() && *at >> 1 == number) {
+            in->live_ += *at & 1;
             *at = number << 1;
-            return;
+            return in;
         }
-        marked.insert(at, number << 1);
-        ++live;
+        if (in->size_ == in->capacity_) {
+            auto* larger = new (::operator new(bytes_for(2 * in->capacity_))) Numbers(2 * in->capacity_);
+            larger->size_ = in->size_;
+            larger->live_ = in->live_;
+            std::copy(in->begin(), in->end(), larger->begin());
+            at = larger->begin() + (at - in->begin());
+            destroy(in);
+            in = larger;
+        }
+        std::copy_backward(at, in->end(), in->end() + 1);
+        *at = number << 1;
+        ++in->size_;
+        ++in->live_;
+        return in;
     }
     void erase(std::uint64_t number) {
-        const auto at = place(number);
-        if (at == marked.end() || *at >> 1 != number || (*at & 1) != 0) return;
+        std::uint64_t* at = place(number);
+        if (at == end() || *at >> 1 != number || (*at & 1) != 0) return;
         *at |= 1;
-        --live;
-        if (marked.size() < 32 || live * 2 > marked.size()) return;
-        marked.erase(std::remove_if(marked.begin(), marked.end(), [](std::uint64_t m) { return (m & 1) != 0; }),
-                     marked.end());
+        --live_;
+        if (size_ < 32 || live_ * 2 > size_) return;
+        size_ = static_cast<std::uint32_t>(
+            std::remove_if(begin(), end(), [](std::uint64_t m) { return (m & 1) != 0; }) - begin());
     }
     [[nodiscard]] std::uint64_t next(std::uint64_t from) const {
-        auto at = std::lower_bound(marked.begin(), marked.end(), from << 1);
-        while (at != marked.end() && (*at & 1) != 0) ++at;
-        return at == marked.end() ? 0 : *at >> 1;
+        const std::uint64_t* at = std::lower_bound(begin(), end(), from << 1);
+        while (at != end() && (*at & 1) != 0) ++at;
+        return at == end() ? 0 : *at >> 1;
     }
     [[nodiscard]] std::uint64_t previous(std::uint64_t from) const {
-        auto at = std::upper_bound(marked.begin(), marked.end(), from << 1 | 1);
-        while (at != marked.begin()) {
+        const std::uint64_t* at = std::upper_bound(begin(), end(), from << 1 | 1);
+        while (at != begin()) {
             if ((*--at & 1) == 0) return *at >> 1;
         }
         return 0;
     }
+
+private:
+    static constexpr std::uint32_t least = 2;
+    static std::size_t bytes_for(std::uint32_t capacity) {
+        return sizeof(Numbers) + std::size_t{capacity} * sizeof(std::uint64_t);
+    }
+    explicit Numbers(std::uint32_t capacity) : capacity_(capacity) {}
+    // number * 2 + (gap ? 1 : 0), after the header.
+    [[nodiscard]] std::uint64_t* begin() { return reinterpret_cast<std::uint64_t*>(this + 1); }
+    [[nodiscard]] std::uint64_t* end() { return begin() + size_; }
+    [[nodiscard]] const std::uint64_t* begin() const { return reinterpret_cast<const std::uint64_t*>(this + 1); }
+    [[nodiscard]] const std::uint64_t* end() const { return begin() + size_; }
+    [[nodiscard]] std::uint64_t* place(std::uint64_t number) {
+        if (size_ == 0 || *(end() - 1) < number << 1) return end();
+        return std::lower_bound(begin(), end(), number << 1);
+    }
+
+    alignas(8) std::uint32_t capacity_;
+    std::uint32_t size_ = 0;
+    std::uint32_t live_ = 0;
 };
 
 Arrangement::~Arrangement() {
     for (const auto& [key, bucket] : buckets_) {
-        if ((bucket & 1) == 0) delete numbers_of(bucket);
+        if ((bucket & 1) == 0) Numbers::destroy(numbers_of(bucket));
     }
 }
 
-void Arrangement::insert(const Entry& entry) {
-    const std::uint64_t number = entry.id.number;
-    const auto [at, fresh] = buckets_.try_emplace(key_of(entry, fields_).low, number << 1 | 1);
+void Arrangement::insert(const Entry& entry) { insert(key_of(entry, fields_).low, entry.id.number); }
+
+void Arrangement::erase(const Entry& entry) { erase(key_of(entry, fields_).low, entry.id.number); }
+
+void Arrangement::replace(const Entry& before, const Entry& after) {
+    const std::uint64_t key_before = key_of(before, fields_).low;
+    const std::uint64_t key_after = key_of(after, fields_).low;
+    if (key_before == key_after) return;
+    erase(key_before, before.id.number);
+    insert(key_after, after.id.number);
+}
+
+void Arrangement::insert(std::uint64_t key, std::uint64_t number) {
+    const auto [at, fresh] = buckets_.try_emplace(key, number << 1 | 1);
     if (fresh) return;
     if ((at->second & 1) != 0) {
         const std::uint64_t other = at->second >> 1;
         if (other == number) return;
-        auto numbers = std::make_unique<Numbers>();
-        numbers->insert(std::min(other, number));
-        numbers->insert(std::max(other, number));
-        at->second = reinterpret_cast<Bucket>(numbers.release());
+        Numbers* numbers = Numbers::make();
+        numbers = Numbers::insert(numbers, std::min(other, number));
+        numbers = Numbers::insert(numbers, std::max(other, number));
+        at->second = reinterpret_cast<Bucket>(numbers);
         return;
     }
-    numbers_of(at->second)->insert(number);
+    at->second = reinterpret_cast<Bucket>(Numbers::insert(numbers_of(at->second), number));
 }
 
-void Arrangement::erase(const Entry& entry) {
-    const std::uint64_t number = entry.id.number;
-    const auto at = buckets_.find(key_of(entry, fields_).low);
+void Arrangement::erase(std::uint64_t key, std::uint64_t number) {
+    const auto at = buckets_.find(key);
     if (at == buckets_.end()) return;
     if ((at->second & 1) != 0) {
         if (at->second >> 1 == number) buckets_.erase(at);
@@ -155,8 +194,8 @@ void Arrangement::erase(const Entry& entry) {
     }
     Numbers* numbers = numbers_of(at->second);
     numbers->erase(number);
-    if (numbers->live > 0) return;
-    delete numbers;
+    if (numbers->live() > 0) return;
+    Numbers::destroy(numbers);
     buckets_.erase(at);
 }
 
@@ -192,8 +231,11 @@ EntryPtr EntryTable::put(EntryPtr entry) {
     EntryPtr before = std::move(slot);
     slot = std::move(entry);
     for (const auto& arrangement : arrangements_) {
-        if (before) arrangement->erase(*before);
-        arrangement->insert(*slot);
+        if (before) {
+            arrangement->replace(*before, *slot);
+        } else {
+            arrangement->insert(*slot);
+        }
     }
     if (!before) {
         ++size_;

@@ -54,6 +54,8 @@ public:
 
     void insert(const Entry& entry);
     void erase(const Entry& entry);
+    /// Another version of the same entry.
+    void replace(const Entry& before, const Entry& after);
     [[nodiscard]] const std::vector<Field>& fields() const { return fields_; }
     /// The least number at or after `from` under the key; 0 for none. Hashes may collide: test what you get.
     [[nodiscard]] std::uint64_t next(std::uint64_t key, std::uint64_t from) const;
@@ -65,8 +67,10 @@ public:
 
 private:
     // One number, as most keys have, is kept in place: number * 2 + 1; more of them behind a pointer.
-    struct Numbers;
+    class Numbers;
     using Bucket = std::uint64_t;
+    void insert(std::uint64_t key, std::uint64_t number);
+    void erase(std::uint64_t key, std::uint64_t number);
     static Numbers* numbers_of(Bucket bucket) { return reinterpret_cast<Numbers*>(bucket); }
 
     std::vector<Field> fields_;
@@ -77,6 +81,10 @@ private:
 class EntryTable {
 public:
     [[nodiscard]] const EntryPtr& find(std::uint64_t number) const;
+    /// A number that the matcher keeps with an active entry; 0 until it is set. It stays from version to version.
+    [[nodiscard]] std::uint32_t& mark(std::uint64_t number) {
+        return chunks_[number / chunk_entries]->marks[number % chunk_entries];
+    }
     /// Takes the place of the version before it, which is returned.
     EntryPtr put(EntryPtr entry);
     EntryPtr erase(std::uint64_t number);
@@ -94,6 +102,7 @@ private:
     static constexpr std::size_t chunk_entries = 512;
     struct Chunk {
         std::array<EntryPtr, chunk_entries> entries;
+        std::array<std::uint32_t, chunk_entries> marks{};
         std::size_t used = 0;
     };
     // Numbers count up from 1 in each region, so that a plain table is the smallest.

@@ -97,15 +97,15 @@ bool holds(const Comparison& comparison, const std::optional<Value>& value, cons
     return test(comparison, value ? &*value : nullptr, wanted ? *wanted : Value());
 }
 
-namespace {
-
-bool passes_one(const Comparison& comparison, const Entry& entry, const Bindings& bindings) {
+bool passes_one(const Comparison& comparison, const Value& literal, const Entry& entry, const Bindings& bindings) {
     // Content is looked at in place: this is the inner loop of every join.
     if (comparison.attribute != Attribute::content) {
-        return holds(comparison, value_at(entry, comparison.attribute, comparison.path), bindings);
+        const std::optional<Value> value = value_at(entry, comparison.attribute, comparison.path);
+        if (comparison.operand.reference) return holds(comparison, value, bindings);
+        return test(comparison, value ? &*value : nullptr, literal);
     }
     const Value* value = walk(entry.content, comparison.path);
-    if (!comparison.operand.reference) return test(comparison, value, comparison.operand.literal);
+    if (!comparison.operand.reference) return test(comparison, value, literal);
     const VariableRef& reference = *comparison.operand.reference;
     static const Value null;
     if (reference.attribute == Attribute::content) {
@@ -117,13 +117,11 @@ bool passes_one(const Comparison& comparison, const Entry& entry, const Bindings
     return test(comparison, value, wanted ? *wanted : null);
 }
 
-}  // namespace
-
 const Value* content_at(const Entry& entry, const std::vector<std::string>& path) { return walk(entry.content, path); }
 
 bool passes(const Filter& filter, const Entry& entry, const Bindings& bindings) {
     for (const Comparison& comparison : filter) {
-        if (!passes_one(comparison, entry, bindings)) return false;
+        if (!passes_one(comparison, comparison.operand.literal, entry, bindings)) return false;
     }
     return true;
 }
@@ -131,7 +129,7 @@ bool passes(const Filter& filter, const Entry& entry, const Bindings& bindings) 
 bool passes_what_is_bound(const Filter& filter, const Entry& entry, const Bindings& bindings) {
     for (const Comparison& comparison : filter) {
         if (comparison.operand.reference && !bindings[comparison.operand.reference->variable]) continue;
-        if (!passes_one(comparison, entry, bindings)) return false;
+        if (!passes_one(comparison, comparison.operand.literal, entry, bindings)) return false;
     }
     return true;
 }

@@ -25,6 +25,9 @@ bool holds(const Comparison& comparison, const std::optional<Value>& value, cons
 /// Does the entry pass every test?
 bool passes(const Filter& filter, const Entry& entry, const Bindings& bindings);
 
+/// One test, with `literal` for its own where it compares with a constant.
+bool passes_one(const Comparison& comparison, const Value& literal, const Entry& entry, const Bindings& bindings);
+
 /// The same, leaving out the tests against variables that are not bound.
 bool passes_what_is_bound(const Filter& filter, const Entry& entry, const Bindings& bindings);
 

@@ -44,6 +44,10 @@ using GroupKey = std::shared_ptr<const std::vector<Value>>;
 
 struct Member {
     std::uint32_t index = 0;
+    std::uint32_t first_seed = 0;
+    Family* family = nullptr;
+    /// What its condition does not share with its family's.
+    std::vector<Value> literals;
     std::string name;
     const Condition* condition = nullptr;
     bool offer_all = false;
@@ -52,8 +56,6 @@ struct Member {
     std::unique_ptr<const Condition> binding_terms;
     /// What its terms did up to here is not known.
     Position added_at;
-    Family* family = nullptr;
-    std::uint32_t first_seed = 0;
 };
 
 struct Seed {
@@ -67,7 +69,7 @@ struct Seed {
     /// Bindings still to be looked at, by number and variable, where they could not be had in order.
     Numbers gathered;
     std::size_t gathered_at = 0;
-    std::vector<std::uint32_t> nodes;
+    std::uint32_t first_node = 0;
     std::uint32_t previous = 0;  // of the same member; 0: none
     std::uint32_t next = 0;
     bool to_advance = false;
@@ -78,6 +80,7 @@ struct Node {
     std::uint32_t seed = 0;
     std::uint32_t previous = 0;
     std::uint32_t next = 0;
+    std::uint32_t next_of_seed = 0;
     Group* group = nullptr;  // none: an entry
     GroupTable* table = nullptr;
     std::uint32_t region = 0;
@@ -97,7 +100,6 @@ struct Region {
     /// Families that could find a match: none of their sides is empty.
     std::vector<Watcher> linked;
     std::vector<Watcher> watchers;
-    boost::unordered_flat_map<std::uint64_t, std::uint32_t> first_node;  // by entry number
 };
 
 struct Touched {
@@ -244,7 +246,7 @@ public:
             matches = held_.all_matches(condition);
         } else {
             const Member& member = *members_[condition];
-            Search search(member, member.family->whole);
+            Search search(member, member.family->whole, kept_);
             run(search, [&](Search& found) {
                 matches.push_back(make_match(member, found.bindings, found.groups));
                 return true;
@@ -278,6 +280,7 @@ public:
             held_.add(index, watched);
         }
         member.family = &family_of(*member.condition);
+        member.literals = matching::own_literals(*member.condition);
         Family& family = *member.family;
         family.members.insert(std::lower_bound(family.members.begin(), family.members.end(), index), index);
         for (std::size_t variable = 0; variable < family.binding.size(); ++variable) {
@@ -371,7 +374,9 @@ private:
         std::unique_ptr<Family> made = matching::make_family(condition, next_family_++, *this);
         Family& family = *made;
         for (std::uint32_t variable = 0; variable < family.binding.size(); ++variable) {
-            region(family.regions[variable]).watchers.push_back({&family, variable});
+            Region& watched = region(family.regions[variable]);
+            family.region_numbers.push_back(watched.index);
+            watched.watchers.push_back({&family, variable});
         }
         if (family.empty_sides == 0) link(family);
         for (std::uint32_t i = 0; i < family.groups.size(); ++i) {
@@ -421,6 +426,7 @@ private:
         const auto found = region_index_.find(change.id.region);
         if (found == region_index_.end()) return;
         Region& region = *regions_[found->second];
+        if (region.entries.find(change.id.number)) drop_matches_of(region, change.id.number);
         const EntryPtr before =
             change.after ? region.entries.put(change.after) : region.entries.erase(change.id.number);
         for (GroupTable* table : region.groups) {
@@ -431,7 +437,6 @@ private:
                 table->add(touch(*table, *change.after), *change.after);
             }
         }
-        if (before) drop_matches_of(region, change.id.number);
         if (before || change.after) held_.change(before, change.after);
         if (change.after) fresh_.emplace_back(&region, change.after);
         if (!before && change.after && region.entries.size() == 1) set_side(region, false);
@@ -465,10 +470,8 @@ private:
     }
 
     void drop_matches_of(Region& region, std::uint64_t number) {
-        const auto first = region.first_node.find(number);
-        if (first == region.first_node.end()) return;
         std::vector<std::uint32_t> resting;
-        for (std::uint32_t node = first->second; node != 0; node = nodes_[node].next) {
+        for (std::uint32_t node = region.entries.mark(number); node != 0; node = nodes_[node].next) {
             resting.push_back(nodes_[node].seed);
         }
         for (const std::uint32_t seed : resting) {
@@ -720,17 +723,15 @@ private:
             return false;
         };
         if (plan_of(seed).ascending) {
-            Numbers after = std::move(seed.gathered);  // what was offered last, if anything
+            search_from(seed, seed.gathered, take);  // from what was offered last, if anything
+            if (!next) return next;
             seed.gathered.clear();
-            search_from(seed, after, take);
-            if (next) {
-                for (const EntryPtr& entry : next->entries) seed.gathered.push_back(entry->id.number);
-            }
+            for (const EntryPtr& entry : next->entries) seed.gathered.push_back(entry->id.number);
             return next;
         }
         const std::size_t width = family.binding.size();
         while (!next && seed.gathered_at < seed.gathered.size()) {
-            Search search(member, family.whole);
+            Search search(member, family.whole, kept_);
             bool all = true;
             for (std::size_t variable = 0; all && variable < width; ++variable) {
                 const EntryPtr& entry = family.tables[variable]->find(seed.gathered[seed.gathered_at + variable]);
@@ -790,9 +791,9 @@ private:
         by_key_[match->key] = index;
         for (std::size_t variable = 0; variable < match->entries.size(); ++variable) {
             Node node;
-            node.region = region_index_.find(family.regions[variable])->second;
+            node.region = family.region_numbers[variable];
             node.number = match->entries[variable]->id.number;
-            std::uint32_t& first = regions_[node.region]->first_node[node.number];
+            std::uint32_t& first = regions_[node.region]->entries.mark(node.number);
             first = new_node(index, node, first);
         }
         for (const Family::GroupTerm& term : family.groups) {
@@ -822,8 +823,8 @@ private:
         node.seed = seed;
         node.next = first;
         if (first != 0) nodes_[first].previous = index;
+        node.next_of_seed = std::exchange(seeds_[seed].first_node, index);
         nodes_[index] = node;
-        seeds_[seed].nodes.push_back(index);
         return index;
     }
 
@@ -833,7 +834,7 @@ private:
         const MatchPtr match = std::move(seed.head);
         seed.head = nullptr;
         by_key_.erase(match->key);
-        for (const std::uint32_t at : seed.nodes) {
+        for (std::uint32_t at = std::exchange(seed.first_node, 0); at != 0;) {
             const Node node = nodes_[at];
             if (node.next != 0) nodes_[node.next].previous = node.previous;
             if (node.previous != 0) {
@@ -841,15 +842,13 @@ private:
             } else if (node.group != nullptr) {
                 node.group->first_node = node.next;
                 if (node.next == 0) node.table->forget_if_plain(*node.group);
-            } else if (node.next != 0) {
-                regions_[node.region]->first_node[node.number] = node.next;
             } else {
-                regions_[node.region]->first_node.erase(node.number);
+                regions_[node.region]->entries.mark(node.number) = node.next;
             }
             nodes_[at] = Node{};
             free_nodes_.push_back(at);
+            at = node.next_of_seed;
         }
-        seed.nodes.clear();
         if (members_[match->condition]->binding_terms) {
             return held_.drop_binding(match->condition, match->entries);
         }
@@ -871,30 +870,49 @@ private:
 
     // ---- searching -------------------------------------------------------------------------------
 
+    // What a search fills, kept from one to the next: most find one match, and room for it would be most of
+    // what they cost.
+    struct Scratch {
+        Bindings bindings;
+        std::vector<Group*> groups;  // by Family::groups; null for an empty group
+    };
+
     struct Search {
-        Search(const Member& of_member, const Plan& by_plan)
+        Search(const Member& of_member, const Plan& by_plan, Scratch& kept)
             : member(of_member),
               plan(by_plan),
-              bindings(of_member.family->binding.size()),
-              groups(of_member.family->groups.size()) {}
+              bindings(std::move(kept.bindings)),
+              groups(std::move(kept.groups)),
+              scratch(kept) {
+            bindings.assign(of_member.family->binding.size(), nullptr);
+            groups.assign(of_member.family->groups.size(), nullptr);
+        }
+        ~Search() {
+            bindings.clear();
+            scratch.bindings = std::move(bindings);
+            scratch.groups = std::move(groups);
+        }
+        Search(const Search&) = delete;
+        Search& operator=(const Search&) = delete;
 
         const Member& member;
         const Plan& plan;
         Bindings bindings;
-        std::vector<Group*> groups;  // by Family::groups; null for an empty group
+        std::vector<Group*> groups;
+        Scratch& scratch;
         const std::vector<Value>* group_key = nullptr;
         /// No entry may be newer; those of variables below `exact_from` must be older.
         Position newest{~std::uint64_t{0}};
         std::uint32_t exact_from = 0;
-        /// Bindings up to these numbers, by variable, have been seen.
-        Numbers after;
+        /// Bindings up to these numbers, by variable, have been seen; none: everything is new.
+        const Numbers* after = nullptr;
     };
     using Found = std::function<bool(Search&)>;  // false: enough
 
     void search_from(const Seed& seed, const Numbers& after, const Found& found) const {
         const Member& member = *members_[seed.member];
-        Search search(member, plan_of(seed));
-        search.after = after;
+        Search search(member, plan_of(seed), kept_);
+        if (!after.empty()) search.after = &after;
         switch (seed.kind) {
             case Seed::Kind::entry: {
                 const EntryPtr& entry = member.family->tables[seed.which]->find(seed.number);
@@ -922,7 +940,7 @@ private:
     bool run(Search& search, const Found& found) const {
         if (!search.member.family->starts.empty() && !run_) return true;
         if (!ask_ready(search, search.plan.ready_terms)) return true;
-        return bind(search, 0, !search.after.empty(), found);
+        return bind(search, 0, search.after != nullptr, found);
     }
 
     // `seen_before`: so far the binding is as far as the search had come.
@@ -931,7 +949,7 @@ private:
         const PlanStep& step = search.plan.steps[depth];
         const EntryTable& entries = *search.member.family->tables[step.variable];
         constexpr std::uint64_t last = ~std::uint64_t{0} >> 2;
-        std::uint64_t from = seen_before ? search.after[step.variable] : higher_first_ ? last : 1;
+        std::uint64_t from = seen_before ? (*search.after)[step.variable] : higher_first_ ? last : 1;
         std::uint64_t key = 0;
         if (step.id) {
             const std::uint64_t only = number_of(search, step);
@@ -950,7 +968,7 @@ private:
             if (number == 0) return true;
             const EntryPtr& entry = entries.find(number);
             if (entry &&
-                !try_entry(search, depth, entry, seen_before && number == search.after[step.variable], found)) {
+                !try_entry(search, depth, entry, seen_before && number == (*search.after)[step.variable], found)) {
                 return false;
             }
             if (step.id) return true;
@@ -976,16 +994,26 @@ private:
     }
 
     static bool fits(const Member& member, std::uint32_t variable, const Entry& entry, const Bindings& bindings) {
-        const Term& term = member.condition->terms[member.family->binding[variable]];
-        if (term.kind == TermKind::changed && entry.version < 2) return false;
-        return passes_what_is_bound(term.where, entry, bindings);
+        const Family::Shape& shape = member.family->terms[member.family->binding[variable]];
+        if (shape.term.kind == TermKind::changed && entry.version < 2) return false;
+        for (std::size_t i = 0; i < shape.term.where.size(); ++i) {
+            const Comparison& comparison = shape.term.where[i];
+            if (comparison.operand.reference && !bindings[comparison.operand.reference->variable]) continue;
+            if (!passes_one(comparison, literal_of(member, shape, i), entry, bindings)) return false;
+        }
+        return true;
     }
 
-    static void add_part(KeyHasher& hasher, const Term& term, const KeyPart& part, const Bindings& bindings,
-                         const std::vector<Value>* group_key) {
+    static const Value& literal_of(const Member& member, const Family::Shape& shape, std::size_t comparison) {
+        const std::uint32_t own = shape.literal[comparison];
+        return own == Family::shared ? shape.term.where[comparison].operand.literal : member.literals[own];
+    }
+
+    static void add_part(KeyHasher& hasher, const Member& member, std::uint32_t term, const KeyPart& part,
+                         const Bindings& bindings, const std::vector<Value>* group_key) {
         switch (part.from) {
             case KeyPart::From::constant:
-                return hasher.add(term.where[part.comparison].operand.literal);
+                return hasher.add(literal_of(member, member.family->terms[term], part.comparison));
             case KeyPart::From::variable:
                 return hasher.add(*bindings[part.reference.variable], {part.reference.attribute, part.reference.path});
             case KeyPart::From::group:
@@ -994,19 +1022,22 @@ private:
     }
 
     static std::uint64_t key_of_step(const Search& search, const PlanStep& step) {
-        const Term& term = search.member.condition->terms[search.member.family->binding[step.variable]];
+        const std::uint32_t term = search.member.family->binding[step.variable];
         KeyHasher hasher;
-        for (const KeyPart& part : step.parts) add_part(hasher, term, part, search.bindings, search.group_key);
+        for (const KeyPart& part : step.parts) {
+            add_part(hasher, search.member, term, part, search.bindings, search.group_key);
+        }
         return hasher.finish().low;
     }
 
     // Of the entry that must be bound, where its id is known; 0: there is no such entry.
     static std::uint64_t number_of(const Search& search, const PlanStep& step) {
-        const Term& term = search.member.condition->terms[search.member.family->binding[step.variable]];
+        const Family::Shape& shape = search.member.family->terms[search.member.family->binding[step.variable]];
+        const Term& term = shape.term;
         std::optional<Value> id;
         switch (step.id->from) {
             case KeyPart::From::constant:
-                id = term.where[step.id->comparison].operand.literal;
+                id = literal_of(search.member, shape, step.id->comparison);
                 break;
             case KeyPart::From::variable:
                 id = value_of(step.id->reference, search.bindings);
@@ -1030,7 +1061,7 @@ private:
     static Hash128 group_key(const Member& member, const Family::GroupTerm& term, const Bindings& bindings) {
         KeyHasher hasher;
         for (const KeyPart& part : term.parts) {
-            add_part(hasher, member.condition->terms[term.term], part, bindings, nullptr);
+            add_part(hasher, member, term.term, part, bindings, nullptr);
         }
         return hasher.finish();
     }
@@ -1066,7 +1097,8 @@ private:
     std::vector<Position> episodes_of(const Member& member, const std::vector<Group*>& groups, Position birth) const {
         std::vector<Position> episodes;
         std::size_t next_group = 0;
-        for (const Term& term : member.condition->terms) {
+        for (const Family::Shape& shape : member.family->terms) {
+            const Term& term = shape.term;
             if (term.binds()) continue;
             if (term.kind == TermKind::start) {
                 episodes.push_back(run_);
@@ -1105,7 +1137,8 @@ private:
         std::optional<std::uint32_t> group_owner;
         bool start_owner = false;
         std::size_t next_group = 0;
-        for (const Term& term : member.condition->terms) {
+        for (const Family::Shape& shape : member.family->terms) {
+            const Term& term = shape.term;
             if (term.binds() || is_idleness(term.kind)) continue;
             Position since = run_;
             const bool is_start = term.kind == TermKind::start;
@@ -1167,6 +1200,7 @@ private:
     std::vector<std::uint32_t> to_advance_;
     std::vector<std::uint32_t> found_;
     Bindings scratch_;
+    mutable Scratch kept_;
     std::vector<MatchPtr> added_;
     std::vector<MatchPtr> removed_;
     static constexpr std::size_t untold_kept = 64;    // places
