@@ -908,6 +908,7 @@ void Scheduler::begin_chains() {
 void Scheduler::trace_commit(const FoldedRecord& folded, const std::string& source,
                              const std::vector<MatchPtr>& members) {
     const std::optional<std::uint32_t> index = source.empty() ? std::nullopt : source_index(source);
+    SourceState* const author = index ? &sources_[*index] : nullptr;
     const bool detects = crew_ && crew_->stop.cycle.enabled;
     CommitTrace trace;
     for (const EntryChange& change : folded.changes) {
@@ -954,8 +955,8 @@ void Scheduler::trace_commit(const FoldedRecord& folded, const std::string& sour
     std::optional<CycleVerdict> verdict = cycles_->on_commit(std::move(trace));
     if (verdict && run_active_) {
         take_verdict(std::move(*verdict), source);
-    } else if (index) {
-        sources_[*index].damp_ms = 0;
+    } else if (author != nullptr) {
+        author->damp_ms = 0;
     }
 }
 
