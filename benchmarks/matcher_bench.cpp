@@ -31,6 +31,9 @@
 #include "runtime/activation_request.hpp"
 #include "runtime/crew_loader.hpp"
 #include "runtime/owner.hpp"
+#include "scheduler/content_hash.hpp"
+#include "scheduler/cycle_detector.hpp"
+#include "scheduler/fingerprint.hpp"
 #include "scheduler/fold.hpp"
 #include "scheduler/matcher.hpp"
 #ifdef STELE_HAS_CLIPS
@@ -670,7 +673,9 @@ std::shared_ptr<const CrewSpec> seeded_crew(const Classic& classic, const std::s
 }
 
 /// Seconds from the start of the run to its stop: fold, matcher, agenda, rules, records, on the memory log.
-double run_crew(const std::shared_ptr<const CrewSpec>& crew, std::uint64_t& firings) {
+/// `at`: seconds at each thousandth firing.
+double run_crew(const std::shared_ptr<const CrewSpec>& crew, std::uint64_t& firings,
+                std::vector<double>* at = nullptr) {
     const std::unique_ptr<StateStore> store = make_memory_store();
     const std::unique_ptr<Board> board = take(Board::open(*store, {1}, FamilyKey{}));
     const std::unique_ptr<WriteLog> log = make_store_log(*store, {1});
@@ -703,7 +708,7 @@ double run_crew(const std::shared_ptr<const CrewSpec>& crew, std::uint64_t& firi
             } else if (taken.effects.fire) {
                 RuleFiring& fire = *taken.effects.fire;
                 fire.commit.writes = take(apply_rule(crew->sources[fire.source], bindings_of(fire.members)));
-                ++firings;
+                if (++firings % 1'000 == 0 && at != nullptr) at->push_back(seconds_since(start));
                 next = std::move(fire.commit);
             }
         }
@@ -755,6 +760,135 @@ void measure_classic(Report& report, const Classic& classic, int rounds) {
 }
 #endif
 
+// ---- many small writes ------------------------------------------------------------------------
+
+/// A rule that refines one entry 100,000 times, a number at a time: what the last of the writes cost beside
+/// the first, on the memory log.
+void measure_flood(Report& report, int rounds) {
+    report.heading("flood: one entry refined 100,000 times by a rule");
+    constexpr int steps = 100'000;
+    std::string text = R"(stele: 1
+crew: flood
+durability: memory
+regions:
+  state: {policy: last_writer_wins, entry: {n: integer}}
+  numbers: {policy: append_only, entry: {n: integer, next: integer}}
+sources:
+  step:
+    kind: rule
+    when: [{each: state as s}, {each: numbers as x, where: {n: $s.n}}]
+    then: [{put: state, entry: {n: $x.next}}]
+    may: {read: [state, numbers], write: {state: [put]}}
+stop: {goal: [{exists: state, where: {n: )" +
+                       std::to_string(steps) + "}}]}\nseed:\n  state: [{n: 0}]\n  numbers:\n";
+    for (int n = 0; n < steps; ++n) {
+        text += "    - {n: " + std::to_string(n) + ", next: " + std::to_string(n + 1) + "}\n";
+    }
+    const LoadedCrew loaded = load_crew(text, "flood.yaml", "/", {});
+    if (!loaded.crew) give_up("the crew of the flood does not load");
+    Row row;
+    row.name = "flood";
+    row.unit = "us a write";
+    row.more_is_better = false;
+    row.goal = 0.8;
+    row.peer_name = "ourselves from the 5,000th to the 25,000th write";
+    for (int round = 0; round < std::min(rounds, 3); ++round) {
+        std::uint64_t firings = 0;
+        std::vector<double> at;
+        run_crew(loaded.crew, firings, &at);
+        if (firings != steps) give_up("the flood took another number of steps");
+        row.rounds.ours.push_back(1e6 * (at[98] - at[78]) / 20'000);
+        row.rounds.peer.push_back(1e6 * (at[24] - at[4]) / 20'000);
+    }
+    report.add(row);
+}
+
+// ---- loops ------------------------------------------------------------------------------------
+
+constexpr double hash_most_ns = 100;
+
+/// What the hash per region and board costs a write that puts a new version of an entry in place of another;
+/// the entries are as a board makes them.
+void measure_state_hash(Report& report, int rounds) {
+    report.heading("state_hash: keeping the hash of region and board, a write of a new version");
+    constexpr std::size_t entries = 10'000;
+    std::vector<EntryPtr> versions[2];
+    for (std::vector<EntryPtr>& made : versions) {
+        for (std::size_t i = 0; i < entries; ++i) {
+            auto entry = std::make_shared<Entry>();
+            const auto number = static_cast<std::int64_t>(i);
+            entry->id = {"status", i + 1};
+            entry->content = Value::object({{"file", Value("src/file_" + std::to_string(i) + ".cpp")},
+                                            {"changes", Value(number * (&made == versions ? 1 : 3))},
+                                            {"author", Value("someone")},
+                                            {"at", Value(number * 17)}});
+            entry->digest = fixed_digest(to_json(entry->content));
+            made.push_back(std::move(entry));
+        }
+    }
+    Row row;
+    row.name = "state_hash";
+    row.unit = "ns";
+    row.more_is_better = false;
+    row.goal = 1;
+    row.most = hash_most_ns;
+    double worst = 0;
+    for (const bool has_volatile : {false, true}) {
+        RegionSpec region;
+        region.name = "status";
+        if (has_volatile) region.volatile_fields = {"at"};
+        Rounds ns;
+        for (int round = -1; round < rounds; ++round) {
+            ContentHashes hashes;
+            std::vector<EntryChange> changes;
+            for (std::size_t i = 0; i < entries; ++i) {
+                hashes.change(region, OurMatcher::change_of(nullptr, versions[0][i]));
+                changes.push_back(OurMatcher::change_of(versions[0][i], versions[1][i]));
+            }
+            const auto start = Steady::now();
+            for (const EntryChange& change : changes) hashes.change(region, change);
+            if (round < 0) continue;
+            ns.ours.push_back(1e3 * us_since(start) / entries);
+            ns.peer.push_back(hash_most_ns);
+        }
+        char text[120];
+        std::snprintf(text, sizeof text, "%s: %.0f ns",
+                      has_volatile ? "with a volatile field" : "without volatile fields", median(ns.ours));
+        report.note(text);
+        if (median(ns.ours) <= worst) continue;
+        worst = median(ns.ours);
+        row.rounds = ns;
+        row.peer_name =
+            has_volatile ? "the goal; ours with a volatile field" : "the goal; ours without volatile fields";
+    }
+    report.add(row);
+
+    // A chain that never says the same, which the detector looks at longest.
+    RegionSpec notes;
+    notes.name = "notes";
+    std::vector<double> us;
+    CycleDetector detector({}, 0);
+    Dice dice(7);
+    for (std::uint64_t i = 1; i <= entries; ++i) {
+        std::string text;
+        for (int word = 0; word < 20; ++word) text += "word" + std::to_string(dice() % 5'000) + " ";
+        Entry entry;
+        entry.id = {"notes", i};
+        entry.content = Value::object({{"n", Value(static_cast<std::int64_t>(i))}, {"text", Value(text)}});
+        entry.digest = fixed_digest(text);
+        const auto start = Steady::now();
+        CommitTrace trace;
+        trace.position = {i};
+        trace.source = i % 2 == 0 ? "a" : "b";
+        trace.causes = {{i - 1}};
+        trace.writes = {fingerprint(notes, entry, false)};
+        trace.regions = {{0, entry.digest}};
+        if (detector.on_commit(std::move(trace))) give_up("a chain that says something new was taken for a loop");
+        us.push_back(us_since(start));
+    }
+    report.note("the detector, an activation that writes 20 words, in a chain of 10,000: " + figures(us));
+}
+
 // ---- instructions -----------------------------------------------------------------------------
 
 __attribute__((noinline)) void make_counted_writes(OurMatcher& ours, const std::vector<EntryPtr>& entries) {
@@ -804,6 +938,8 @@ void run(const Options& options) {
     if (wanted("aggregate")) measure_aggregate(report, options.rounds);
     if (wanted("scale")) measure_scale(report, options.rounds);
     if (wanted("memory")) measure_memory(report);
+    if (wanted("flood")) measure_flood(report, options.rounds);
+    if (wanted("state_hash")) measure_state_hash(report, options.rounds);
     if (!options.json.empty()) report.write_json(options.json);
 }
 
@@ -820,6 +956,7 @@ int main(int count, char** arguments) {
         }
         return 0;
     }
-    return stele::run_benchmark({"matcher", "range|constant_free|constant|aggregate|scale|memory", 5}, count, arguments,
-                                stele::run);
+    return stele::run_benchmark(
+        {"matcher", "range|constant_free|constant|aggregate|scale|memory|manners_128|waltz_50|flood|state_hash", 5},
+        count, arguments, stele::run);
 }
