@@ -53,7 +53,7 @@ regions:
 const std::string all_grants =
     "    may: {read: [tasks, done, state], write: {tasks: [insert], done: [insert], state: [put]}}\n";
 
-// One process called `worker`, woken by `when`; a `keeper` holds the run open until it is told.
+// One process called `worker`, woken by `when`.
 std::string one_worker(const std::string& when, const std::string& more = {}) {
     return tasks_region + "sources:\n  worker:\n    kind: process\n    command: [worker]\n    when: " + when + "\n" +
            all_grants + more;
@@ -432,6 +432,73 @@ TEST_CASE("a batch starts when it is full or its window has passed, and closes e
     world.signal("resume");
     world.run();
     CHECK(world.wakes("worker") == 2);
+}
+
+// ---- floods of small writes ----------------------------------------------------------------------
+
+namespace {
+
+const std::string keeper = "  keeper:\n    kind: process\n    command: [keeper]\n    when: [{start: true}]\n";
+
+void keep_running(CrewWorld& world) {
+    world.script("keeper", [](const Call&) { return answer({}, 20'000); });
+}
+
+std::vector<Write> fifty_tasks() {
+    std::vector<Write> writes;
+    for (int i = 0; i < 50; ++i) writes.push_back(insert("tasks", R"({"name":"t)" + std::to_string(i) + "\"}"));
+    return writes;
+}
+
+}  // namespace
+
+TEST_CASE("fifty small writes are one wake: in one commit, and in fifty commits within a window") {
+    const std::string batch = "    wake: batch\n    batch: {max: 100, within: 5s}\n";
+    for (const bool one_commit : {true, false}) {
+        CrewWorld world(one_worker("[{each: tasks as t}]", batch + keeper));
+        keep_running(world);
+        world.start_run();
+        if (one_commit) {
+            world.commit(fifty_tasks());
+        } else {
+            for (const Write& write : fifty_tasks()) {
+                world.commit({write});
+                world.advance(50);
+            }
+        }
+        world.run();
+        const std::vector<LoggedRecord> claims = world.of(RecordKind::claimed, "worker");
+        REQUIRE(claims.size() == 1);
+        CHECK(claims[0].record.members.size() == 50);
+    }
+}
+
+TEST_CASE("a source that waits for a number of writes, or for any, wakes once for fifty in one commit") {
+    for (const char* when :
+         {"[{count: tasks, is: {gte: 10}}]", "[{exists: tasks}]", "[{count: tasks, is: {gte: 1}, again: on_change}]",
+          "[{exists: tasks}, {quiet: {region: tasks, for: 2s}}]"}) {
+        CAPTURE(std::string(when));
+        CrewWorld world(one_worker(when, keeper));
+        keep_running(world);
+        world.start_run();
+        world.commit(fifty_tasks());
+        world.run();
+        CHECK(world.wakes("worker") == 1);
+    }
+}
+
+TEST_CASE("a source watches only its regions") {
+    CrewWorld world(one_worker("[{each: tasks as t}]", keeper));
+    keep_running(world);
+    world.start_run();
+    for (int i = 0; i < 200; ++i) {
+        world.commit({insert("done", R"({"name":"d)" + std::to_string(i) + "\"}")});
+        world.commit({put("state", R"({"name":"a","value":"v)" + std::to_string(i) + "\"}")});
+    }
+    CHECK(world.wakes("worker") == 0);
+    world.commit({insert("tasks", R"({"name":"a"})")});
+    world.run();
+    CHECK(world.wakes("worker") == 1);
 }
 
 TEST_CASE("a retry does not make the next batch wait longer") {
