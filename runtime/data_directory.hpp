@@ -43,6 +43,8 @@ public:
 
     /// How far readers may read: what had been synced. None: nothing yet.
     [[nodiscard]] Result<std::optional<HeadMark>> head(BoardNumber board) const;
+    /// False: part of what it is kept in is damaged, and may have told more.
+    [[nodiscard]] bool is_head_whole(BoardNumber board) const { return is_head_mark_whole(head_path(board)); }
     [[nodiscard]] std::string head_path(BoardNumber board) const { return head_mark_path(path_, board); }
 
     /// A copy to continue from, safe while boards are written.

@@ -104,6 +104,21 @@ Result<std::optional<HeadMark>> read_head_mark(const std::string& path) {
     return std::optional<HeadMark>((*newest)->slot.mark);
 }
 
+bool is_head_mark_whole(const std::string& path) {
+    // The owner may be in the middle of a write.
+    for (int attempt = 0; attempt < reads_max; ++attempt) {
+        const Result<std::string> bytes = read_file_start(path, 2 * slot_bytes);
+        if (!bytes.ok()) return bytes.error().code == ErrorCode::not_found;
+        bool whole = true;
+        for (std::size_t from = 0; from < bytes->size(); from += slot_bytes) {
+            const std::string_view slot = std::string_view(*bytes).substr(from, slot_bytes);
+            whole = whole && (decode_slot(slot) || slot.find_first_not_of('\0') == std::string_view::npos);
+        }
+        if (whole) return true;
+    }
+    return false;
+}
+
 Result<HeadMarkFile> HeadMarkFile::open(std::string path) {
     HeadMarkFile head(std::move(path));
     const Result<std::optional<NewestSlot>> newest = read_newest_slot(head.path_);

@@ -19,6 +19,10 @@ std::string head_mark_path(const std::string& data_directory, BoardNumber board)
 /// corrupt when no slot is whole, with wrong_format for a mark of another format. Any thread.
 Result<std::optional<HeadMark>> read_head_mark(const std::string& path);
 
+/// False when one of the two slots is neither a mark nor blank: it was torn or damaged, and may have told
+/// more than the other. Any thread.
+bool is_head_mark_whole(const std::string& path);
+
 /// The writer's side, of the process that owns the data directory. One thread at a time. Two slots
 /// take turns, so that one whole mark survives a crash in the middle of a write.
 class HeadMarkFile {

@@ -172,7 +172,9 @@ TEST_CASE("random damage to a head file never gives a mark that was not written"
             CHECK(read.error().code == ErrorCode::corrupt);
         } else {
             CHECK((*read == mark(5) || *read == mark(6)));
+            if (is_head_mark_whole(folder.path())) CHECK(*read == mark(6));
         }
+        CHECK(is_head_mark_whole(folder.path()) == (bytes == whole));
     }
 }
 
