@@ -254,7 +254,7 @@ public:
         options.create_missing_column_families = true;
         check(only_read ? rocksdb::DB::OpenForReadOnly(options, path, families, &families_, &db_)
                         : rocksdb::DB::Open(options, path, families, &families_, &db_));
-        static constexpr const char* names[column_count] = {"log", "entries", "meta", "blobs"};
+        static constexpr const char* names[column_count] = {"log", "entries", "meta", "blobs", "terms"};
         for (std::size_t i = 0; i < column_count; ++i) {
             const auto named = std::find_if(families_.begin(), families_.end(),
                                             [&](const auto* family) { return family->GetName() == names[i]; });

@@ -345,6 +345,7 @@ void Board::apply(const Record& record, const Decision* decision, const ChainLin
         for (const RegionState& region : declared) entries_.put_region(region, batch);
     }
     entries_.put_meta(meta, batch);
+    if (meta.last.number % limits::region_count_interval == 0) entries_.put_counts(meta.last, batch);
 }
 
 Result<std::vector<EntryChange>> Board::changes_of(const LoggedRecord& logged) const {

@@ -115,6 +115,14 @@ std::string region_written(const Record& record, const Write& write) {
     return write.region == scratch_name ? scratch_region_of(record.author) : write.region;
 }
 
+// What a write adds to the sum of its region, when that is a counter.
+std::int64_t increment_of(const Write& write) {
+    if (write.op != WriteOp::increment) return 0;
+    const Result<Value> content = parse_json(write.text);
+    const Value* by = content.ok() ? content->find("by") : nullptr;
+    return by != nullptr && by->is_int() ? by->as_int() : 0;
+}
+
 // The write that made this version: the content's own, or for a tombstone the one that took it.
 // Only tombstones are searched for, or loading the entries of a large commit would be quadratic.
 std::optional<std::size_t> line_that_made(const EntryId& id, const EntryState& state, const LoggedRecord& logged) {
@@ -177,6 +185,69 @@ Status EntryStore::load() {
 const RegionState* EntryStore::region(std::string_view name) const {
     const auto found = by_name_.find(std::string(name));
     return found == by_name_.end() ? nullptr : &regions_[found->second];
+}
+
+void EntryStore::put_counts(Position position, StoreBatch& batch) const {
+    for (const RegionState& region : regions_) {
+        if (region.last_change.number + limits::region_count_interval <= position.number) continue;
+        std::string key = region_key('H', board_, region.number);
+        append_be64(key, ~position.number);
+        ByteWriter out;
+        out.varint(region.active_entries);
+        out.zigzag(region.sum);
+        out.varint(region.last_change.number);
+        batch.put(Column::meta, std::move(key), out.take());
+    }
+}
+
+Result<RegionCount> EntryStore::count_at(RegionNumber number, Position at) const {
+    const RegionState& region = regions_[number];
+    if (at >= region.last_change) return RegionCount{region.active_entries, region.sum, region.last_change};
+    RegionCount count;
+    const std::uint64_t counted = at.number / limits::region_count_interval * limits::region_count_interval;
+    std::string from = region_key('H', board_, number);
+    const std::string to = from + std::string(9, '\xff');
+    append_be64(from, ~counted);
+    Status decoded = Done{};
+    const Status scanned = store_.scan(Column::meta, from, to, false, [&](std::string_view, std::string_view bytes) {
+        ByteReader in(bytes);
+        count.active_entries = in.varint();
+        count.sum = in.zigzag();
+        count.last_change.number = in.varint();
+        if (!in.ok() || !in.at_end()) decoded = Error{ErrorCode::corrupt, "a stored count of a region is damaged"};
+        return false;
+    });
+    if (!scanned.ok()) return scanned.error();
+    if (!decoded.ok()) return decoded.error();
+    // The rest of the way, record by record.
+    for (std::uint64_t position = counted + 1; position <= at.number; ++position) {
+        const Result<std::shared_ptr<const LoggedRecord>> logged = record({position});
+        if (!logged.ok()) return logged.error();
+        const Record& written = (*logged)->record;
+        const Verdict& verdict = (*logged)->verdict;
+        if (written.kind != RecordKind::commit || !verdict.accepted) continue;
+        for (std::size_t line = 0; line < written.writes.size() && line < verdict.outcomes.size(); ++line) {
+            const WriteOutcome& outcome = verdict.outcomes[line];
+            if (outcome.effect == WriteOutcome::Effect::none) continue;
+            if (region_written(written, written.writes[line]) != region.name) continue;
+            count.last_change = {position};
+            if (outcome.effect == WriteOutcome::Effect::updated) continue;
+            const bool added = outcome.effect == WriteOutcome::Effect::added;
+            count.active_entries += added ? 1 : -1;
+            if (added) {
+                count.sum += increment_of(written.writes[line]);
+                continue;
+            }
+            const Result<std::optional<EntryState>> gone = this->at(number, outcome.number, {position});
+            if (!gone.ok()) return gone.error();
+            if (!gone->has_value()) continue;
+            const Result<std::shared_ptr<const LoggedRecord>> made = record((*gone)->content_position);
+            if (!made.ok()) return made.error();
+            const std::vector<Write>& writes = (*made)->record.writes;
+            if ((*gone)->content_line < writes.size()) count.sum -= increment_of(writes[(*gone)->content_line]);
+        }
+    }
+    return count;
 }
 
 Result<std::optional<EntryState>> EntryStore::newest(RegionNumber region, std::uint64_t number) const {

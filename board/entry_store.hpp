@@ -37,6 +37,13 @@ struct RegionState {
     bool has_adds = false;  // a set union: its entries carry add tags
 };
 
+/// How full a region was at some version.
+struct RegionCount {
+    std::uint64_t active_entries = 0;
+    std::int64_t sum = 0;  // counter
+    Position last_change;
+};
+
 /// What the fold keeps of a board as a whole.
 struct BoardMeta {
     Position last;     // of any record
@@ -68,6 +75,9 @@ public:
     Status for_each(RegionNumber region, Position at, bool reverse,
                     const std::function<bool(const EntryState&)>& visit) const;
 
+    /// Costs a few reads and at most limits::region_count_interval records, however old `at` is.
+    [[nodiscard]] Result<RegionCount> count_at(RegionNumber region, Position at) const;
+
     [[nodiscard]] Result<std::shared_ptr<const LoggedRecord>> record(Position position) const;
     [[nodiscard]] Result<std::optional<Position>> position_of_key(std::string_view idempotency_key) const;
 
@@ -82,6 +92,8 @@ public:
     RegionState& declare_region(std::string_view name, bool scratch);
     void put_region(const RegionState& region, StoreBatch& batch);
     void put_meta(const BoardMeta& meta, StoreBatch& batch);
+    /// Keeps how full the regions are that changed within the interval that ends at `position`.
+    void put_counts(Position position, StoreBatch& batch) const;
     void put_entry(RegionNumber region, const EntryState& state, StoreBatch& batch);
     void put_key(RegionNumber region, std::string_view key_text, std::uint64_t number, StoreBatch& batch);
     void put_adds(RegionNumber region, std::uint64_t number, const std::vector<AddTag>& adds, StoreBatch& batch);

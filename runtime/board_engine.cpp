@@ -151,7 +151,7 @@ Status BoardEngine::open() {
                                              std::to_string(expected.number - 1)};
     }
     flushed_ = synced_ = last;
-    return Done{};
+    return fold_->keep_index(info_.family);
 }
 
 void BoardEngine::take_over() {

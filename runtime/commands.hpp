@@ -18,6 +18,8 @@ struct CommonOptions {
     std::string board;  // empty: the newest
     bool json = false;
     ColorChoice color = ColorChoice::automatic;
+    /// Long output goes through a pager when a person watches.
+    bool pager = true;
 };
 
 struct RunOptions {
@@ -46,7 +48,19 @@ struct LogOptions {
     CommonOptions common;
     bool long_form = false;
     std::uint64_t from = 1;
+    std::uint64_t to = 0;    // 0: the end
     std::uint64_t last = 0;  // 0: all
+    /// Go on with what is written later, until interrupted.
+    bool follow = false;
+    // Filters: each names what will do; a record must pass all that are given.
+    std::vector<std::string> sources;
+    std::vector<std::string> regions;
+    std::vector<std::string> kinds;
+    std::vector<std::string> outcomes;
+    std::vector<std::uint64_t> activations;
+    std::string text;
+    std::string since;
+    std::string until;
 };
 ExitCode command_log(const LogOptions& options);
 
@@ -57,6 +71,34 @@ struct ShowOptions {
     std::uint64_t at = 0;  // 0: now
 };
 ExitCode command_show(const ShowOptions& options);
+
+struct TreeOptions {
+    CommonOptions common;
+    std::string entry;  // region/number
+    std::uint64_t at = 0;
+    std::size_t depth = 8;  // 0: all
+    std::string graph;      // "dot", "mermaid", "svg"; empty: text
+};
+/// The tree from an entry back to the inputs.
+ExitCode command_why(const TreeOptions& options);
+/// The tree from an entry to all that came of it.
+ExitCode command_impact(const TreeOptions& options);
+
+struct BlameOptions {
+    CommonOptions common;
+    std::string text;
+    std::size_t limit = 20;  // 0: all
+};
+/// Who first wrote a text or number, and how it travelled.
+ExitCode command_blame(const BlameOptions& options);
+
+struct DiffOptions {
+    CommonOptions common;
+    std::uint64_t from = 0;
+    std::uint64_t to = 0;  // 0: now
+    std::string region;
+};
+ExitCode command_diff(const DiffOptions& options);
 
 ExitCode command_boards(const CommonOptions& options);
 ExitCode command_boards_rm(const CommonOptions& options, const std::string& board);

@@ -6,6 +6,7 @@
 #include "board/bytes.hpp"
 #include "board/log/keys.hpp"
 #include "board/log/rocks_store.hpp"
+#include "board/record_index.hpp"
 
 namespace stele {
 namespace {
@@ -138,7 +139,11 @@ Status DataDirectory::remove(const BoardInfo& board) {
         const Status erased = erase_range(column, begin, end);
         if (!erased.ok()) return erased;
     }
-    for (const char kind : {'B', 'R', 'K', 'A', 'I'}) {
+    for (const auto& [from, to] : index_key_ranges(board.number)) {
+        const Status erased = erase_range(Column::terms, from, to);
+        if (!erased.ok()) return erased;
+    }
+    for (const char kind : {'B', 'R', 'K', 'A', 'I', 'H'}) {
         const Status erased = erase_range(Column::meta, kind + begin, kind + end);
         if (!erased.ok()) return erased;
     }

@@ -13,6 +13,7 @@ void add_common(CLI::App& command, CommonOptions& options, bool with_board) {
     command.add_option("--data", options.data, "data directory")->envname("STELE_DATA")->capture_default_str();
     if (with_board) command.add_option("--board", options.board, "board to use; without it the newest one");
     command.add_flag("--json", options.json, "print JSON lines (docs/output.md)");
+    command.add_flag("!--no-pager", options.pager, "show long output as it comes, not in a pager");
     command
         .add_option_function<std::string>(
             "--color",
@@ -26,6 +27,13 @@ void add_common(CLI::App& command, CommonOptions& options, bool with_board) {
 }
 
 void add_example(CLI::App& command, const std::string& example) { command.footer("Example:\n  " + example); }
+
+void add_tree(CLI::App& command, TreeOptions& options) {
+    command.add_option("entry", options.entry, "REGION/NUMBER")->required();
+    command.add_option("--depth", options.depth, "how far to follow it; 0: to the end")->capture_default_str();
+    command.add_option("--graph", options.graph, "draw it: dot, mermaid or svg");
+    add_common(command, options.common, true);
+}
 
 struct ControlCommand {
     CommonOptions common;
@@ -149,9 +157,22 @@ int run(int argc, char** argv) {
     log_command->add_option("--from", log_options.from, "first position")
         ->check(CLI::NonNegativeNumber)
         ->capture_default_str();
+    log_command->add_option("--to", log_options.to, "last position")->check(CLI::NonNegativeNumber);
     log_command->add_option("--last", log_options.last, "only the last N records")->check(CLI::NonNegativeNumber);
+    log_command->add_option("--since", log_options.since, "from this time: 2026-11-25 14:03, 14:03:07, or +1:30");
+    log_command->add_option("--until", log_options.until, "up to this time");
+    log_command->add_option("--source", log_options.sources, "written by this source or principal; repeatable");
+    log_command->add_option("--region", log_options.regions, "commits that write this region; repeatable");
+    log_command->add_option("--activation", log_options.activations, "of this activation; repeatable");
+    log_command->add_option("--kind", log_options.kinds, "of this kind: commit, claimed, ...; repeatable");
+    log_command->add_option("--outcome", log_options.outcomes,
+                            "with this outcome: ok, failed, timeout, ..., refused; repeatable");
+    log_command->add_option("--text", log_options.text, "commits with this text or number in what they write");
+    log_command->add_flag("--follow", log_options.follow, "go on with what is written from now on");
     add_common(*log_command, log_options.common, true);
-    add_example(*log_command, "stele log --board repo_review --last 20");
+    add_example(*log_command,
+                "stele log --board repo_review --last 20\n  stele log --source critic --outcome refused --long\n"
+                "  stele log --text \"12.4 %\" --since 14:00");
     log_command->callback([&] { code = command_log(log_options); });
 
     ShowOptions show_options;
@@ -162,6 +183,36 @@ int run(int argc, char** argv) {
     add_common(*show_command, show_options.common, true);
     add_example(*show_command, "stele show --region conclusions\n  stele show evidence/12 --at 40");
     show_command->callback([&] { code = command_show(show_options); });
+
+    TreeOptions why_options;
+    CLI::App* why_command = app.add_subcommand("why", "where an entry comes from: the tree back to the inputs");
+    add_tree(*why_command, why_options);
+    why_command->add_option("--at", why_options.at, "the entry as of this version")->check(CLI::NonNegativeNumber);
+    add_example(*why_command, "stele why conclusions/1\n  stele why conclusions/1 --graph svg > why.svg");
+    why_command->callback([&] { code = command_why(why_options); });
+
+    TreeOptions impact_options;
+    CLI::App* impact_command = app.add_subcommand("impact", "all that came of an entry");
+    add_tree(*impact_command, impact_options);
+    add_example(*impact_command, "stele impact evidence/12");
+    impact_command->callback([&] { code = command_impact(impact_options); });
+
+    BlameOptions blame_options;
+    CLI::App* blame_command = app.add_subcommand("blame", "who first wrote a text or number, and how it travelled");
+    blame_command->add_option("text", blame_options.text, "words or a number, in any spelling")->required();
+    blame_command->add_option("--limit", blame_options.limit, "at most so many writes; 0: all")->capture_default_str();
+    add_common(*blame_command, blame_options.common, true);
+    add_example(*blame_command, "stele blame \"12.4 %\"\n  stele blame \"churn rose\" --limit 0");
+    blame_command->callback([&] { code = command_blame(blame_options); });
+
+    DiffOptions diff_options;
+    CLI::App* diff_command = app.add_subcommand("diff", "what changed on a board from one version to another");
+    diff_command->add_option("from", diff_options.from, "the older version")->required()->check(CLI::NonNegativeNumber);
+    diff_command->add_option("to", diff_options.to, "the newer one; without it, now")->check(CLI::NonNegativeNumber);
+    diff_command->add_option("--region", diff_options.region, "only this region");
+    add_common(*diff_command, diff_options.common, true);
+    add_example(*diff_command, "stele diff 40 52\n  stele diff 40 --region conclusions");
+    diff_command->callback([&] { code = command_diff(diff_options); });
 
     CommonOptions boards_options;
     std::string boards_name;

@@ -305,23 +305,6 @@ Value to_value(const Entry& entry) {
     return fields.take();
 }
 
-ActivationId activation_of(const LoggedRecord& logged) {
-    const Record& record = logged.record;
-    if (record.activation) return record.activation;
-    const bool begins = is_rule_commit(record) || (record.kind == RecordKind::claimed && logged.verdict.accepted);
-    return begins ? ActivationId{logged.position.number} : ActivationId{};
-}
-
-bool is_rule_commit(const Record& record) {
-    return record.kind == RecordKind::commit && !record.activation && !record.members.empty();
-}
-
-Value content_of(const Write& write) {
-    if (!write.content.is_null() || write.text.empty()) return write.content;
-    Result<Value> parsed = parse_json(write.text);
-    return parsed ? std::move(*parsed) : Value(valid_utf8(write.text));
-}
-
 std::string to_json_line(const Value& value) { return escaped_json(to_json(value)); }
 
 }  // namespace stele

@@ -14,6 +14,7 @@
 
 #include "board/board.hpp"
 #include "board/record_codec.hpp"
+#include "board/record_index.hpp"
 #include "scheduler/scheduler.hpp"
 
 namespace stele {
@@ -46,6 +47,10 @@ public:
     /// judge, encode, apply: one new record. The frame's bytes go to `frame`.
     Result<Folded> take(Record record, const Salt& salt, StoreBatch& batch, std::string& frame);
 
+    /// From now on each record that apply() takes goes into the index of records too. Called once, when all
+    /// that is in the log has been fed.
+    Status keep_index(const FamilyKey& family);
+
     /// A record whose state is stored already: takes its crew into force, if it brings one.
     Result<Folded> feed(std::shared_ptr<const LoggedRecord> logged);
 
@@ -70,6 +75,7 @@ private:
     // The last crew read: judging, the scheduler and the region table all ask for the same one.
     std::string crew_read_from_;
     std::shared_ptr<const CrewSpec> crew_read_;
+    std::optional<RecordIndexWriter> index_;
     Scheduler scheduler_;
 };
 

@@ -33,10 +33,10 @@
 namespace stele {
 namespace {
 
-constexpr std::uint64_t data_format = 1;
+constexpr std::uint64_t data_format = 2;
 constexpr std::string_view format_prefix = "stele-data ";
 constexpr std::size_t format_bytes_max = 64;
-constexpr std::array<const char*, column_count> column_names = {"log", "entries", "meta", "blobs"};
+constexpr std::array<const char*, column_count> column_names = {"log", "entries", "meta", "blobs", "terms"};
 
 constexpr std::size_t log_buffer_bytes = 64U << 20;
 constexpr std::size_t other_buffer_bytes = 32U << 20;

@@ -18,8 +18,8 @@
 namespace stele {
 
 /// Keyspaces of the state. Keys inside one sort by bytes.
-enum class Column : std::uint8_t { log = 0, entries = 1, meta = 2, blobs = 3 };
-inline constexpr std::size_t column_count = 4;
+enum class Column : std::uint8_t { log = 0, entries = 1, meta = 2, blobs = 3, terms = 4 };
+inline constexpr std::size_t column_count = 5;
 
 /// Puts and erasures that become visible together. Later operations on a key win.
 struct StoreBatch {

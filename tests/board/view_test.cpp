@@ -333,3 +333,53 @@ TEST_CASE("a damaged head, region, entry or key is refused and not guessed") {
         REQUIRE(board.store().apply(whole).ok());
     }
 }
+
+TEST_CASE("how full a region was at any version is what counting its entries there says") {
+    TestBoard board({region("notes", PolicyKind::append_only), region("status", PolicyKind::last_writer_wins, {"k"}),
+                     region("budget", PolicyKind::counter), region("rare", PolicyKind::append_only)});
+    board.may_write = [](std::string_view, std::string_view, WriteOp) { return true; };
+    std::mt19937_64 dice(17);
+    for (int i = 0; i < 700; ++i) {
+        std::vector<Write> writes;
+        const std::uint64_t known = board.state("notes").next_entry;
+        switch (dice() % 6) {
+            case 0:
+                writes.push_back(write(WriteOp::insert, "notes", Value::object({{"n", i}})));
+                writes.push_back(write(WriteOp::insert, "notes", Value::object({{"n", -i}})));
+                break;
+            case 1:
+                writes.push_back(increment("budget", static_cast<std::int64_t>(dice() % 100) - 50));
+                break;
+            case 2:
+                writes.push_back(take(WriteOp::retract, "notes", 1 + dice() % known));
+                break;
+            case 3:
+                writes.push_back(take(WriteOp::retract, "budget", 1 + dice() % board.state("budget").next_entry));
+                break;
+            case 4:
+                writes.push_back(take(WriteOp::retract, "status", 1 + dice() % board.state("status").next_entry));
+                break;
+            default:
+                writes.push_back(write(WriteOp::put, "status",
+                                       Value::object({{"k", static_cast<std::int64_t>(dice() % 5)}, {"n", i}})));
+        }
+        if (i == 100) writes.push_back(write(WriteOp::insert, "rare", Value::object({{"n", i}})));
+        board.commit("scout", std::move(writes));
+    }
+    board.reopen();
+    for (std::uint64_t at = 1; at <= board.last().number; at += 1 + dice() % 9) {
+        CAPTURE(at);
+        for (const char* name : {"notes", "status", "budget", "rare"}) {
+            CAPTURE(name);
+            const std::vector<EntryPtr> entries = TestBoard::entries(board.view({at}), name);
+            std::int64_t sum = 0;
+            if (std::string(name) == "budget") {
+                for (const EntryPtr& entry : entries) sum += entry->content.find("by")->as_int();
+            }
+            const Result<RegionCount> count = board.board().entries().count_at(board.state(name).number, {at});
+            REQUIRE(count.ok());
+            CHECK(count->active_entries == entries.size());
+            CHECK(count->sum == sum);
+        }
+    }
+}

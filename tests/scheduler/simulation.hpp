@@ -394,6 +394,12 @@ public:
         return texts;
     }
 
+    static FamilyKey family() {
+        FamilyKey key{};
+        key[0] = 7;
+        return key;
+    }
+
     /// Runs the whole core again over the kept log: the first difference in words, or nothing.
     [[nodiscard]] std::optional<std::string> replay_difference() const {
         const std::unique_ptr<StateStore> store = make_memory_store();
@@ -514,12 +520,6 @@ private:
         Answer answer;
     };
 
-    static FamilyKey family() {
-        FamilyKey key{};
-        key[0] = 7;
-        return key;
-    }
-
     static bool same_decision(const Record& decided, const Record& logged) {
         return decided.kind == logged.kind && decided.author == logged.author &&
                decided.activation == logged.activation && decided.attempt == logged.attempt &&
@@ -563,6 +563,7 @@ private:
             return true;
         });
         REQUIRE(walked.ok());
+        REQUIRE(fold_->keep_index(family()).ok());
     }
 
     void fence() {

@@ -1,0 +1,464 @@
+#include "board/record_index.hpp"
+
+#include <algorithm>
+#include <cassert>
+#include <deque>
+#include <optional>
+
+#include "board/bytes.hpp"
+#include "board/log/keys.hpp"
+
+namespace stele {
+namespace {
+
+constexpr char segment_kind = 's';
+constexpr char block_kind = 'y';
+constexpr std::size_t term_bytes = 6;
+constexpr int place_bits = 16;
+constexpr std::size_t fetched_first = 4;  // keys of one term read at once; doubled up to fetched_max
+constexpr std::size_t fetched_max = 64;
+constexpr std::uint8_t as_list = 0;
+constexpr std::uint8_t as_bitmap = 1;
+
+std::uint64_t hash_of(const FamilyKey& family, RecordTermKind kind, std::string_view text) {
+    std::string bytes(1, static_cast<char>(kind));
+    bytes += text;
+    return keyed_digest(family, bytes).high >> place_bits;
+}
+
+std::string term_prefix(BoardNumber board, std::uint64_t term) {
+    std::string key(1, segment_kind);
+    append_be64(key, board.number);
+    for (int shift = 40; shift >= 0; shift -= 8) key.push_back(static_cast<char>((term >> shift) & 0xff));
+    return key;
+}
+
+std::string segment_key(BoardNumber board, std::uint64_t term, std::uint32_t segment) {
+    std::string key = term_prefix(board, term);
+    append_be32(key, segment);
+    return key;
+}
+
+std::string block_key(BoardNumber board, std::uint64_t block) {
+    std::string key(1, block_kind);
+    append_be64(key, board.number);
+    append_be64(key, block);
+    return key;
+}
+
+Error damaged(const char* why) {
+    return Error{ErrorCode::corrupt, std::string("the index of records is damaged (") + why +
+                                         "); it is made from the log: stele verify --repair makes it anew"};
+}
+
+std::string encode_places(const std::vector<std::uint64_t>& postings, std::size_t from, std::size_t to,
+                          std::uint32_t segment_records) {
+    ByteWriter list;
+    list.u8(as_list);
+    std::uint64_t next = 0;
+    for (std::size_t i = from; i < to; ++i) {
+        const std::uint64_t place = postings[i] & 0xffff;
+        list.varint(place - next);
+        next = place + 1;
+    }
+    const std::size_t bitmap_bytes = (segment_records + 7) / 8;
+    if (list.bytes().size() <= bitmap_bytes + 1) return list.take();
+    std::string bitmap(1 + bitmap_bytes, '\0');
+    bitmap[0] = static_cast<char>(as_bitmap);
+    for (std::size_t i = from; i < to; ++i) {
+        const std::uint64_t place = postings[i] & 0xffff;
+        bitmap[1 + place / 8] = static_cast<char>(bitmap[1 + place / 8] | (1 << (place % 8)));
+    }
+    return bitmap;
+}
+
+/// Which records of a segment, by place.
+class PlaceSet {
+public:
+    explicit PlaceSet(std::uint32_t size) : size_(size), words_((size + 63) / 64) {}
+
+    void insert(std::uint64_t place) { words_[place / 64] |= 1ULL << (place % 64); }
+    [[nodiscard]] bool contains(std::uint64_t place) const { return (words_[place / 64] >> (place % 64) & 1) != 0; }
+    void keep_only(const PlaceSet& other) {
+        for (std::size_t i = 0; i < words_.size(); ++i) words_[i] &= other.words_[i];
+    }
+    bool insert_encoded(std::string_view bytes) {
+        ByteReader in(bytes);
+        const std::uint8_t form = in.u8();
+        if (form == as_bitmap) {
+            const std::string_view bits = in.raw((size_ + 7) / 8);
+            if (!in.ok() || !in.at_end()) return false;
+            for (std::uint64_t place = 0; place < size_; ++place) {
+                if ((static_cast<unsigned char>(bits[place / 8]) >> (place % 8) & 1) != 0) insert(place);
+            }
+            return true;
+        }
+        if (form != as_list) return false;
+        std::uint64_t next = 0;
+        while (in.ok() && !in.at_end()) {
+            const std::uint64_t step = in.varint();
+            if (step >= size_ || next + step >= size_) return false;
+            insert(next + step);
+            next += step + 1;
+        }
+        return in.ok();
+    }
+
+private:
+    std::uint32_t size_;
+    std::vector<std::uint64_t> words_;
+};
+
+/// The segments that have a term, in one direction, read a few at a time.
+class TermCursor {
+public:
+    TermCursor(const StateStore& store, BoardNumber board, std::uint64_t term, bool reverse)
+        : store_(store), board_(board), term_(term), reverse_(reverse) {}
+
+    /// The nearest segment at or past `segment` in the cursor's direction that has the term, and its places.
+    Result<std::optional<std::uint32_t>> seek(std::uint32_t segment) {
+        while (!fetched_.empty() && is_before(fetched_.front().segment, segment)) fetched_.pop_front();
+        if (fetched_.empty() && !at_end_) {
+            const Status read = fetch(segment);
+            if (!read.ok()) return read.error();
+        }
+        if (fetched_.empty()) return std::optional<std::uint32_t>();
+        return std::optional<std::uint32_t>(fetched_.front().segment);
+    }
+    /// Of the segment that seek() found.
+    [[nodiscard]] const std::string& places() const { return fetched_.front().places; }
+
+private:
+    struct Fetched {
+        std::uint32_t segment;
+        std::string places;
+    };
+
+    [[nodiscard]] bool is_before(std::uint32_t a, std::uint32_t b) const { return reverse_ ? a > b : a < b; }
+
+    Status fetch(std::uint32_t segment) {
+        const std::string prefix = term_prefix(board_, term_);
+        const std::string from = reverse_ ? prefix : segment_key(board_, term_, segment);
+        // Exclusive, and the segment itself may be wanted.
+        const std::string to = reverse_ ? segment_key(board_, term_, segment) + '\0' : prefix + std::string(5, '\xff');
+        Status bad = Done{};
+        std::size_t wanted = count_;
+        const Status scanned =
+            store_.scan(Column::terms, from, to, reverse_, [&](std::string_view key, std::string_view value) {
+                if (key.size() != prefix.size() + 4) {
+                    bad = damaged("a key has the wrong length");
+                    return false;
+                }
+                fetched_.push_back({read_be32(key.substr(prefix.size())), std::string(value)});
+                return --wanted > 0;
+            });
+        if (!scanned.ok()) return scanned;
+        at_end_ = wanted > 0;
+        count_ = std::min(count_ * 2, fetched_max);
+        return bad;
+    }
+
+    const StateStore& store_;
+    BoardNumber board_;
+    std::uint64_t term_;
+    bool reverse_;
+    bool at_end_ = false;
+    std::size_t count_ = fetched_first;
+    std::deque<Fetched> fetched_;
+};
+
+}  // namespace
+
+// ---- writing ----------------------------------------------------------------------------------
+
+RecordIndexWriter::RecordIndexWriter(BoardNumber board, const FamilyKey& family, IndexShape shape)
+    : board_(board), family_(family), shape_(shape) {
+    assert(shape.segment_records % shape.block_records == 0 && shape.segment_records <= 1U << place_bits);
+}
+
+Status RecordIndexWriter::open(Position last, const RecordLoader& load) {
+    postings_.clear();
+    block_from_ = 0;
+    for (std::uint64_t at = last.number / shape_.segment_records * shape_.segment_records + 1; at <= last.number;
+         ++at) {
+        const Result<std::shared_ptr<const LoggedRecord>> logged = load({at});
+        if (!logged.ok()) return logged.error();
+        note(**logged);
+        if (at % shape_.block_records == 0) block_from_ = postings_.size();
+    }
+    return Done{};
+}
+
+void RecordIndexWriter::note(const LoggedRecord& logged) {
+    const std::uint64_t place = (logged.position.number - 1) % shape_.segment_records;
+    const std::size_t from = postings_.size();
+    for_each_term(logged, [&](RecordTermKind kind, std::string_view text) {
+        postings_.push_back(hash_of(family_, kind, text) << place_bits | place);
+    });
+    const auto begin = postings_.begin() + static_cast<std::ptrdiff_t>(from);
+    std::sort(begin, postings_.end());
+    postings_.erase(std::unique(begin, postings_.end()), postings_.end());
+}
+
+void RecordIndexWriter::add(const LoggedRecord& logged, StoreBatch& batch) {
+    note(logged);
+    const std::uint64_t count = logged.position.number;
+    if (count % shape_.segment_records == 0) {
+        write_segment(count / shape_.segment_records - 1, batch);
+    } else if (count % shape_.block_records == 0) {
+        write_block(count / shape_.block_records - 1, batch);
+    }
+}
+
+void RecordIndexWriter::write_block(std::uint64_t block, StoreBatch& batch) {
+    ByteWriter out;
+    std::size_t at = block_from_;
+    const std::uint64_t first_place = block * shape_.block_records % shape_.segment_records;
+    for (std::uint64_t place = first_place; place < first_place + shape_.block_records; ++place) {
+        std::size_t end = at;
+        while (end < postings_.size() && (postings_[end] & 0xffff) == place) ++end;
+        out.varint(end - at);
+        for (; at < end; ++at) {
+            // The upper half of a term will do: what is found is checked against the record.
+            for (int shift = 56; shift >= 32; shift -= 8) out.u8(static_cast<std::uint8_t>(postings_[at] >> shift));
+        }
+    }
+    batch.put(Column::terms, block_key(board_, block), out.take());
+    block_from_ = postings_.size();
+}
+
+void RecordIndexWriter::write_segment(std::uint64_t segment, StoreBatch& batch) {
+    std::sort(postings_.begin(), postings_.end());
+    for (std::size_t from = 0; from < postings_.size();) {
+        std::size_t to = from;
+        while (to < postings_.size() && postings_[to] >> place_bits == postings_[from] >> place_bits) ++to;
+        batch.put(Column::terms,
+                  segment_key(board_, postings_[from] >> place_bits, static_cast<std::uint32_t>(segment)),
+                  encode_places(postings_, from, to, shape_.segment_records));
+        from = to;
+    }
+    const std::uint64_t blocks = shape_.segment_records / shape_.block_records;
+    for (std::uint64_t block = segment * blocks; block + 1 < (segment + 1) * blocks; ++block) {
+        batch.erase(Column::terms, block_key(board_, block));
+    }
+    postings_.clear();
+    block_from_ = 0;
+}
+
+// ---- reading ----------------------------------------------------------------------------------
+
+struct RecordIndex::Search {
+    const RecordIndex& index;
+    const IndexQuery& query;
+    Position from;
+    Position until;
+    bool reverse = false;
+    const std::function<bool(const LoggedRecord&)>& visit;
+    bool stopped = false;
+
+    Status look_at(std::uint64_t position) {
+        if (position < from.number || position > until.number) return Done{};
+        const Result<std::shared_ptr<const LoggedRecord>> logged = index.load_({position});
+        if (!logged.ok()) return logged.error();
+        if (answers(**logged, query) && !visit(**logged)) stopped = true;
+        return Done{};
+    }
+
+    // `first` and `last` positions that are worth a look by `is_worth`, in the search's direction.
+    template <class IsWorth>
+    Status look_through(std::uint64_t first, std::uint64_t last, const IsWorth& is_worth) {
+        const std::uint64_t low = std::max(first, from.number);
+        const std::uint64_t high = std::min(last, until.number);
+        for (std::uint64_t i = low; i <= high && !stopped; ++i) {
+            const std::uint64_t position = reverse ? low + high - i : i;
+            if (!is_worth(position)) continue;
+            const Status looked = look_at(position);
+            if (!looked.ok()) return looked;
+        }
+        return Done{};
+    }
+
+    Status segments() {
+        const std::uint64_t size = index.shape_.segment_records;
+        const std::uint64_t sealed = index.last_.number / size;
+        if (sealed == 0 || from.number > until.number || from.number > sealed * size) return Done{};
+        const auto low = static_cast<std::uint32_t>((from.number - 1) / size);
+        const auto high = static_cast<std::uint32_t>(std::min((until.number - 1) / size, sealed - 1));
+        std::vector<std::vector<TermCursor>> groups;
+        for (const std::vector<RecordTerm>& any : query) {
+            groups.emplace_back();
+            for (const RecordTerm& term : any) {
+                groups.back().emplace_back(index.store_, index.board_, hash_of(index.family_, term.kind, term.text),
+                                           reverse);
+            }
+        }
+        std::uint32_t segment = reverse ? high : low;
+        while (!stopped && segment >= low && segment <= high) {
+            // Each group says where it goes on; who is furthest wins, until all agree.
+            bool agreed = true;
+            for (std::vector<TermCursor>& group : groups) {
+                std::optional<std::uint32_t> nearest;
+                for (TermCursor& cursor : group) {
+                    const Result<std::optional<std::uint32_t>> found = cursor.seek(segment);
+                    if (!found.ok()) return found.error();
+                    if (found->has_value() && (!nearest || (reverse ? **found > *nearest : **found < *nearest))) {
+                        nearest = **found;
+                    }
+                }
+                if (!nearest) return Done{};
+                if (*nearest != segment) {
+                    segment = *nearest;
+                    agreed = false;
+                }
+            }
+            if (!agreed) continue;
+            const Status looked = one_segment(segment, groups);
+            if (!looked.ok()) return looked;
+            if (segment == (reverse ? low : high)) break;
+            segment += reverse ? -1 : 1;
+        }
+        return Done{};
+    }
+
+    Status one_segment(std::uint32_t segment, std::vector<std::vector<TermCursor>>& groups) {
+        const std::uint32_t size = index.shape_.segment_records;
+        std::optional<PlaceSet> all;
+        for (std::vector<TermCursor>& group : groups) {
+            PlaceSet any(size);
+            for (TermCursor& cursor : group) {
+                const Result<std::optional<std::uint32_t>> found = cursor.seek(segment);
+                if (!found.ok()) return found.error();
+                if (!found->has_value() || **found != segment) continue;
+                if (!any.insert_encoded(cursor.places())) return damaged("a list of records cannot be read");
+            }
+            if (all) {
+                all->keep_only(any);
+            } else {
+                all = std::move(any);
+            }
+        }
+        const std::uint64_t first = std::uint64_t{segment} * size + 1;
+        return look_through(first, first + size - 1,
+                            [&](std::uint64_t position) { return !all || all->contains(position - first); });
+    }
+
+    Status blocks() {
+        const std::uint64_t size = index.shape_.block_records;
+        const std::uint64_t per_segment = index.shape_.segment_records / size;
+        const std::uint64_t first = index.last_.number / index.shape_.segment_records * per_segment;
+        const std::uint64_t end = index.last_.number / size;
+        for (std::uint64_t i = first; i < end && !stopped; ++i) {
+            const Status looked = one_block(reverse ? first + end - 1 - i : i);
+            if (!looked.ok()) return looked;
+        }
+        return Done{};
+    }
+
+    Status one_block(std::uint64_t block) {
+        const std::uint64_t size = index.shape_.block_records;
+        const std::uint64_t first = block * size + 1;
+        if (first > until.number || first + size - 1 < from.number) return Done{};
+        const Result<std::optional<std::string>> stored =
+            index.store_.get(Column::terms, block_key(index.board_, block));
+        if (!stored.ok()) return stored.error();
+        if (!stored->has_value()) return damaged("a block is missing");
+        std::vector<std::vector<std::uint32_t>> wanted;
+        for (const std::vector<RecordTerm>& any : query) {
+            wanted.emplace_back();
+            for (const RecordTerm& term : any) {
+                wanted.back().push_back(
+                    static_cast<std::uint32_t>(hash_of(index.family_, term.kind, term.text) >> place_bits));
+            }
+        }
+        std::vector<bool> worth;
+        ByteReader in(**stored);
+        std::vector<bool> has(wanted.size());
+        for (std::uint64_t place = 0; place < size; ++place) {
+            has.assign(wanted.size(), false);
+            for (std::uint64_t left = in.count(4); left > 0; --left) {
+                const std::uint32_t term = read_be32(in.raw(4));
+                for (std::size_t group = 0; group < wanted.size(); ++group) {
+                    if (std::find(wanted[group].begin(), wanted[group].end(), term) != wanted[group].end()) {
+                        has[group] = true;
+                    }
+                }
+            }
+            worth.push_back(std::all_of(has.begin(), has.end(), [](bool one) { return one; }));
+        }
+        if (!in.ok() || !in.at_end()) return damaged("a block cannot be read");
+        return look_through(first, first + size - 1,
+                            [&](std::uint64_t position) { return bool(worth[position - first]); });
+    }
+
+    Status tail() {
+        const std::uint64_t first = index.last_.number / index.shape_.block_records * index.shape_.block_records + 1;
+        return look_through(first, index.last_.number, [](std::uint64_t) { return true; });
+    }
+};
+
+RecordIndex::RecordIndex(const StateStore& store, BoardNumber board, const FamilyKey& family, Position last,
+                         RecordLoader load, IndexShape shape)
+    : store_(store), board_(board), family_(family), last_(last), load_(std::move(load)), shape_(shape) {}
+
+Status RecordIndex::find(const IndexQuery& query, Position from, Position until, bool reverse,
+                         const std::function<bool(const LoggedRecord&)>& visit) const {
+    Search search{*this, query, std::max(from, Position{1}), std::min(until, last_), reverse, visit};
+    if (query.empty()) return search.look_through(1, last_.number, [](std::uint64_t) { return true; });
+    using Part = Status (Search::*)();
+    std::vector<Part> parts = {&Search::segments, &Search::blocks, &Search::tail};
+    if (reverse) std::reverse(parts.begin(), parts.end());
+    for (const Part part : parts) {
+        const Status looked = (search.*part)();
+        if (!looked.ok() || search.stopped) return looked;
+    }
+    return Done{};
+}
+
+Result<std::shared_ptr<const LoggedRecord>> RecordIndex::newest(const IndexQuery& query, Position until) const {
+    Position found;
+    const Status looked = find(query, {1}, until, true, [&](const LoggedRecord& logged) {
+        found = logged.position;
+        return false;
+    });
+    if (!looked.ok()) return looked.error();
+    if (!found) return std::shared_ptr<const LoggedRecord>();
+    return load_(found);
+}
+
+IndexQuery terms_of(const TextQuery& text) {
+    IndexQuery terms;
+    for (const std::vector<TextToken>& spellings : text.tokens()) {
+        terms.emplace_back();
+        for (const TextToken& token : spellings) {
+            terms.back().push_back(
+                {token.kind == TokenKind::word ? RecordTermKind::word : RecordTermKind::number, token.text});
+        }
+    }
+    return terms;
+}
+
+bool answers(const LoggedRecord& logged, const IndexQuery& query) {
+    std::vector<bool> has(query.size(), false);
+    for_each_term(logged, [&](RecordTermKind kind, std::string_view text) {
+        for (std::size_t group = 0; group < query.size(); ++group) {
+            if (has[group]) continue;
+            has[group] = std::any_of(query[group].begin(), query[group].end(),
+                                     [&](const RecordTerm& term) { return term.kind == kind && term.text == text; });
+        }
+    });
+    return std::all_of(has.begin(), has.end(), [](bool one) { return one; });
+}
+
+std::vector<std::pair<std::string, std::string>> index_key_ranges(BoardNumber board) {
+    std::vector<std::pair<std::string, std::string>> ranges;
+    for (const char kind : {segment_kind, block_kind}) {
+        std::string from(1, kind);
+        append_be64(from, board.number);
+        std::string to(1, kind);
+        append_be64(to, board.number + 1);
+        ranges.emplace_back(std::move(from), std::move(to));
+    }
+    return ranges;
+}
+
+}  // namespace stele

@@ -1,0 +1,94 @@
+// An inverted index over a board's log: from terms (record_terms.hpp) to the positions of the records
+// that have them, so that a question about the log costs what it finds and not how long the log is.
+// Kept in Column::terms, written in the same batch as the records it is about.
+//
+// The log is cut into segments of so many records. A full segment has one key per term, with the places
+// of its records as a list or, where they are many, a bitmap; terms stand as 48 bits of a MAC under the
+// board family's key, so the index tells nobody what is in a log, and what it answers is checked against
+// the record. Within the newest segment, each full block of records has one key that lists the terms of
+// each record; the rest of the log, shorter than a block, is read itself. The shape is that of a search
+// engine's segments (Zobel and Moffat, "Inverted files for text search engines", 2006) with one merge.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "board/hash.hpp"
+#include "board/log/store.hpp"
+#include "board/record_terms.hpp"
+#include "board/text_tokens.hpp"
+
+namespace stele {
+
+struct IndexShape {
+    std::uint32_t block_records = 256;
+    std::uint32_t segment_records = 4'096;  // a multiple of the block, at most 65,536
+};
+
+/// A record for a position that is in the log.
+using RecordLoader = std::function<Result<std::shared_ptr<const LoggedRecord>>(Position)>;
+
+/// Loop thread only.
+class RecordIndexWriter {
+public:
+    RecordIndexWriter(BoardNumber board, const FamilyKey& family, IndexShape shape = {});
+
+    /// Takes up a log that ends at `last`, whose index is complete up to there.
+    Status open(Position last, const RecordLoader& load);
+    /// The next record, in order of position. What it completes goes into `batch`.
+    void add(const LoggedRecord& logged, StoreBatch& batch);
+
+private:
+    void note(const LoggedRecord& logged);
+    void write_block(std::uint64_t block, StoreBatch& batch);
+    void write_segment(std::uint64_t segment, StoreBatch& batch);
+
+    BoardNumber board_;
+    FamilyKey family_;
+    IndexShape shape_;
+    /// RecordTerm in the upper 48 bits, place in the segment below; of the segment in the making.
+    std::vector<std::uint64_t> postings_;
+    std::size_t block_from_ = 0;  // first posting of the block in the making
+};
+
+/// What is looked for: records that have, for each element, at least one of its terms.
+using IndexQuery = std::vector<std::vector<RecordTerm>>;
+
+/// Cheap to make. Sees the log up to `last`, which must be a position that the store has.
+class RecordIndex {
+public:
+    RecordIndex(const StateStore& store, BoardNumber board, const FamilyKey& family, Position last, RecordLoader load,
+                IndexShape shape = {});
+
+    /// Visits the records in [from, until] that answer the query, ascending or descending, until `visit`
+    /// returns false. An empty query is answered by every record.
+    Status find(const IndexQuery& query, Position from, Position until, bool reverse,
+                const std::function<bool(const LoggedRecord&)>& visit) const;
+
+    /// The newest record not after `until` that answers the query; null when there is none.
+    [[nodiscard]] Result<std::shared_ptr<const LoggedRecord>> newest(const IndexQuery& query, Position until) const;
+
+private:
+    struct Search;
+
+    const StateStore& store_;
+    BoardNumber board_;
+    FamilyKey family_;
+    Position last_;
+    RecordLoader load_;
+    IndexShape shape_;
+};
+
+/// Records whose writes hold each word and number of a text, in any order and any place.
+IndexQuery terms_of(const TextQuery& text);
+
+/// Does the record answer the query? The slow and certain way.
+bool answers(const LoggedRecord& logged, const IndexQuery& query);
+
+/// Begin and end of all keys of a board in Column::terms, each half-open.
+std::vector<std::pair<std::string, std::string>> index_key_ranges(BoardNumber board);
+
+}  // namespace stele

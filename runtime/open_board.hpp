@@ -1,0 +1,39 @@
+// A board opened by a command that only reads, beside an owner or without one. One thread.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "board/entry_store.hpp"
+#include "board/provenance.hpp"
+#include "runtime/commands.hpp"
+#include "runtime/data_directory.hpp"
+#include "runtime/record_text.hpp"
+#include "scheduler/crew_spec.hpp"
+
+namespace stele {
+
+/// A board as another process may read it: nothing beyond what was synced.
+struct OpenBoard {
+    std::unique_ptr<DataDirectory> data;
+    BoardInfo info;
+    std::unique_ptr<EntryStore> entries;
+    Position last;  // of the records that may be read
+
+    [[nodiscard]] Provenance provenance() const { return {*entries, info.family, last}; }
+};
+
+Result<OpenBoard> open_board(const CommonOptions& options);
+/// The crew that was in force at a position; null where none can be read.
+std::shared_ptr<const CrewSpec> crew_at(const OpenBoard& board, Position at);
+/// `version` (0: the newest), or not_found when the board is not there yet.
+Result<Position> version_or_newest(const OpenBoard& board, std::uint64_t version);
+
+/// "evidence/12".
+Result<EntryId> parse_entry_id(const std::string& text);
+
+/// How to print to standard output; times count from the board's first record.
+TextOptions text_options(const CommonOptions& options);
+TextOptions text_options(const CommonOptions& options, const OpenBoard& board);
+
+}  // namespace stele
