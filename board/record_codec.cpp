@@ -169,6 +169,9 @@ void put_body(ByteWriter& out, const Record& record) {
         case RecordKind::timer:
             return;
         case RecordKind::signal:
+            out.text(record.word);
+            if (!record.members.empty()) put_members(out, record.members);
+            return;
         case RecordKind::run_stopped:
             out.text(record.word);
             return;
@@ -251,6 +254,11 @@ void get_body(ByteReader& in, Record& record) {
         case RecordKind::timer:
             return;
         case RecordKind::signal:
+            record.word = in.text();
+            if (!in.ok() || in.remaining() <= payload_hash_bytes) return;
+            get_members(in, record.members);
+            if (record.members.empty()) in.fail("an empty list of members");
+            return;
         case RecordKind::run_stopped:
             record.word = in.text();
             return;

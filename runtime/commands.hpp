@@ -69,6 +69,8 @@ struct ShowOptions {
     std::string entry;  // region/number
     std::string region;
     std::uint64_t at = 0;  // 0: now
+    /// As if this entry had never been: without it and all that rests on nothing but it.
+    std::string without;
 };
 ExitCode command_show(const ShowOptions& options);
 
@@ -100,12 +102,24 @@ struct DiffOptions {
 };
 ExitCode command_diff(const DiffOptions& options);
 
+/// What each source did and cost, and who writes which region.
+ExitCode command_stats(const CommonOptions& options);
+
 ExitCode command_boards(const CommonOptions& options);
 ExitCode command_boards_rm(const CommonOptions& options, const std::string& board);
 /// Writes {key, value} into the board's region `control`.
 ExitCode command_control(const CommonOptions& options, const std::string& key, const Value& value);
+struct RetractOptions {
+    CommonOptions common;
+    std::string entry;
+    std::string reason;
+};
+/// Takes an entry back, in a person's name.
+ExitCode command_retract(const RetractOptions& options);
 ExitCode command_backup(const CommonOptions& options, const std::string& target);
 ExitCode command_replay(const CommonOptions& options);
+/// The log, and whether what was derived from it is what it makes; with `repair`, makes that anew.
+ExitCode command_verify(const CommonOptions& options, bool repair);
 
 /// "name=value" each; a wrong one is an error that shows the form.
 Result<std::vector<CrewInput>> parse_inputs(const std::vector<std::string>& given);

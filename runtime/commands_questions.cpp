@@ -160,7 +160,7 @@ void print_node_head(const OpenBoard& board, const TreeNode& node, const std::st
     }
     line.add("  ").add(node.entry->author, Style::cyan).add("  ");
     if (node.same_as) {
-        line.add("(told above)", Style::dim);
+        line.add("(told elsewhere)", Style::dim);
     } else {
         line.add(to_json_line(node.entry->content));
     }

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <filesystem>
 #include <iostream>
+#include <set>
 
 #include "board/log/write_log.hpp"
 #include "board/nearest.hpp"
@@ -13,16 +14,47 @@
 #include "runtime/record_json.hpp"
 #include "runtime/record_text.hpp"
 #include "runtime/replay.hpp"
+#include "scheduler/consequences.hpp"
 
 namespace stele {
 namespace {
 
-ExitCode show_entry(const OpenBoard& board, const ShowOptions& options, const View& view) {
+using Hidden = std::set<EntryId>;
+
+// What would not be there without an entry: worked out from the whole log, whatever the crew declares.
+Result<Hidden> hidden_without(const OpenBoard& board, const std::string& name, Position at) {
+    Hidden hidden;
+    if (name.empty()) return hidden;
+    const Result<EntryId> id = parse_entry_id(name);
+    if (!id.ok()) return id.error();
+    const RecordLoader load = [&](Position position) { return board.entries->record(position); };
+    Consequences consequences(OnRetract::none, load);
+    for (Position position{1}; position <= at; ++position.number) {
+        const Result<std::shared_ptr<const LoggedRecord>> logged = load(position);
+        if (!logged.ok()) return logged.error();
+        consequences.feed(**logged);
+    }
+    SupportGraph graph = consequences.graph();
+    if (!graph.is_active(*id)) {
+        return Error{ErrorCode::not_found, "there is no entry " + name + " on board \"" + board.info.address.board +
+                                               "\" at version " + std::to_string(at.number)};
+    }
+    const SupportChange gone{*id, false, {}};
+    graph.apply({&gone, 1});
+    const Hidden before = consequences.graph().suspects();
+    for (const EntryId& suspect : graph.suspects()) {
+        if (before.count(suspect) == 0) hidden.insert(suspect);
+    }
+    hidden.insert(*id);
+    return hidden;
+}
+
+ExitCode show_entry(const OpenBoard& board, const ShowOptions& options, const View& view, const Hidden& hidden) {
     const Result<EntryId> id = parse_entry_id(options.entry);
     if (!id.ok()) return complain(id.error());
     const Result<EntryPtr> entry = view.find_any(*id);
     if (!entry.ok()) return complain(entry.error());
-    if (!*entry) {
+    if (!*entry || hidden.count(*id) > 0) {
         return complain({ErrorCode::not_found, "there is no entry " + options.entry + " on board \"" +
                                                    board.info.address.board + "\" at version " +
                                                    std::to_string(view.version().number)});
@@ -37,7 +69,7 @@ ExitCode show_entry(const OpenBoard& board, const ShowOptions& options, const Vi
     return ExitCode::done;
 }
 
-ExitCode show_region(const OpenBoard& board, const ShowOptions& options, const View& view) {
+ExitCode show_region(const OpenBoard& board, const ShowOptions& options, const View& view, const Hidden& hidden) {
     if (board.entries->region(options.region) == nullptr) {
         std::vector<std::string> names;
         for (const RegionState& region : board.entries->regions()) names.push_back(region.name);
@@ -52,13 +84,14 @@ ExitCode show_region(const OpenBoard& board, const ShowOptions& options, const V
     }
     const TextOptions text = text_options(options.common);
     const Status shown = view.for_each(options.region, false, [&](const EntryPtr& entry) {
+        if (hidden.count(entry->id) > 0) return true;
         std::cout << (options.common.json ? to_json_line(to_value(*entry)) : entry_line(*entry, text)) << "\n";
         return std::cout.good();
     });
     return shown.ok() ? ExitCode::done : complain(shown.error());
 }
 
-ExitCode show_board(const OpenBoard& board, const ShowOptions& options, const View& view) {
+ExitCode show_board(const OpenBoard& board, const ShowOptions& options, const View& view, const Hidden& hidden) {
     const std::shared_ptr<const CrewSpec> crew = crew_at(board, view.version());
     std::vector<RegionRow> rows;
     for (const RegionState& region : board.entries->regions()) {
@@ -71,6 +104,15 @@ ExitCode show_board(const OpenBoard& board, const ShowOptions& options, const Vi
         row.active = count->active_entries;
         row.last_change = count->last_change;
         if (spec != nullptr && spec->policy == PolicyKind::counter) row.sum = count->sum;
+        for (const EntryId& id : hidden) {
+            if (id.region != region.name) continue;
+            const Result<EntryPtr> entry = view.find(id);
+            if (!entry.ok()) return complain(entry.error());
+            if (!*entry) continue;
+            --row.active;
+            const Value* by = (*entry)->content.find("by");
+            if (row.sum && by != nullptr && by->is_int()) *row.sum -= by->as_int();
+        }
         if (region.scratch && row.active == 0) continue;
         rows.push_back(std::move(row));
     }
@@ -136,9 +178,11 @@ ExitCode command_show(const ShowOptions& options) {
     const Result<Position> at = version_or_newest(*board, options.at);
     if (!at.ok()) return complain(at.error());
     const View view(*board->entries, *at);
-    if (!options.entry.empty()) return show_entry(*board, options, view);
-    if (!options.region.empty()) return show_region(*board, options, view);
-    return show_board(*board, options, view);
+    const Result<Hidden> hidden = hidden_without(*board, options.without, *at);
+    if (!hidden.ok()) return complain(hidden.error());
+    if (!options.entry.empty()) return show_entry(*board, options, view, *hidden);
+    if (!options.region.empty()) return show_region(*board, options, view, *hidden);
+    return show_board(*board, options, view, *hidden);
 }
 
 ExitCode command_boards(const CommonOptions& options) {

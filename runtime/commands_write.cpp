@@ -13,9 +13,12 @@
 #include <thread>
 
 #include "runtime/commands.hpp"
+#include "runtime/open_board.hpp"
 #include "runtime/progress.hpp"
 #include "runtime/record_json.hpp"
+#include "runtime/verify.hpp"
 #include "runtime/wall_clock.hpp"
+#include "scheduler/control.hpp"
 
 namespace stele {
 namespace {
@@ -251,18 +254,104 @@ ExitCode command_boards_rm(const CommonOptions& options, const std::string& boar
     return code;
 }
 
-ExitCode command_control(const CommonOptions& options, const std::string& key, const Value& value) {
-    const Value request =
-        Value::object({{"command", "control"}, {"name", options.board}, {"key", key}, {"value", value}});
-    return own_or_ask(options, request, [&](Owner& owner, asio::io_context& loop) {
+namespace {
+
+ExitCode write_for_a_person(const CommonOptions& options, Write write) {
+    write.seal();
+    const WriteRequest request{options.board, std::move(write)};
+    return own_or_ask(options, to_value(request), [&](Owner& owner, asio::io_context& loop) {
         std::optional<Status> done;
-        owner.control({options.board, key, value}, [&](const Status& status) {
+        owner.write(request, [&](const Status& status) {
             done = status;
             loop.stop();
         });
         if (!done) loop.run();
         return done ? *done : Status(Error{ErrorCode::internal, "the write was not answered"});
     });
+}
+
+}  // namespace
+
+ExitCode command_control(const CommonOptions& options, const std::string& key, const Value& value) {
+    Write write;
+    write.op = WriteOp::put;
+    write.region = control_region_name;
+    write.content = Value::object({{"key", key}, {"value", value}});
+    return write_for_a_person(options, std::move(write));
+}
+
+ExitCode command_retract(const RetractOptions& options) {
+    const Result<EntryId> id = parse_entry_id(options.entry);
+    if (!id.ok()) return complain(id.error());
+    Write write;
+    write.op = WriteOp::retract;
+    write.region = id->region;
+    write.number = id->number;
+    write.why = options.reason;
+    const ExitCode code = write_for_a_person(options.common, std::move(write));
+    if (code == ExitCode::done) {
+        std::cout << printable(options.entry) << " is retracted; what came of it: stele impact "
+                  << printable(options.entry) << std::endl;
+    }
+    return code;
+}
+
+ExitCode command_verify(const CommonOptions& options, bool repair) {
+    std::string notice;
+    Result<std::unique_ptr<DataDirectory>> data =
+        repair ? DataDirectory::own(options.data, notice) : DataDirectory::read(options.data);
+    if (!data.ok()) return complain(data.error());
+    const Result<BoardInfo> board = choose_board(**data, options.board);
+    if (!board.ok()) return complain(board.error());
+    const Result<std::optional<HeadMark>> mark = (*data)->head(board->number);
+    if (!mark.ok()) return complain(mark.error());
+    Result<VerifyReport> report = verify_board((*data)->store(), *board, *mark, make_crew_reader());
+    if (!report.ok()) return complain(report.error());
+    std::vector<std::string> repaired;
+    if (repair && report->is_repairable()) {
+        repaired = report->stale;
+        const Status mended = repair_board((*data)->store(), *board, make_crew_reader());
+        if (!mended.ok()) return complain(mended.error());
+        report = verify_board((*data)->store(), *board, *mark, make_crew_reader());
+        if (!report.ok()) return complain(report.error());
+    }
+    if (!(*data)->is_head_whole(board->number)) {
+        std::cerr << "stele: half of the head mark of board \"" << printable(board->address.board)
+                  << "\" is damaged; the next run writes it anew" << std::endl;
+    }
+    if (options.json) {
+        const auto list = [](const std::vector<std::string>& texts) {
+            Value::Array values;
+            for (const std::string& text : texts) values.push_back(valid_utf8(text));
+            return Value(std::move(values));
+        };
+        Value value = Value::object({{"board", board->address.board},
+                                     {"records", static_cast<std::int64_t>(report->records)},
+                                     {"keys", static_cast<std::int64_t>(report->keys)},
+                                     {"state_hash", to_hex(report->state_hash)},
+                                     {"whole", report->is_whole()},
+                                     {"damage", list(report->damage)},
+                                     {"stale", list(report->stale)},
+                                     {"repaired", list(repaired)}});
+        if (report->difference) value.set("difference", valid_utf8(*report->difference));
+        std::cout << to_json_line(value) << "\n";
+    } else {
+        const std::string name = "board " + printable(board->address.board) + ": ";
+        for (const std::string& text : report->damage) std::cout << name << "damaged: " << printable(text) << "\n";
+        if (report->difference) std::cout << name << printable(*report->difference) << "\n";
+        for (const std::string& text : repaired) std::cout << name << "made anew: " << printable(text) << "\n";
+        for (const std::string& text : report->stale) std::cout << name << printable(text) << "\n";
+        if (report->is_whole()) {
+            std::cout << name << count_text(report->records) << " records, the chain of hashes holds; "
+                      << count_text(report->keys) << " keys derived from it are as it makes them; state hash "
+                      << to_hex(report->state_hash) << "\n";
+        } else if (report->is_repairable()) {
+            std::cout << "the log is whole, and this can be made anew from it: stele verify --repair\n";
+        } else if (!report->damage.empty()) {
+            std::cout << "the log itself is damaged: restore the directory from a backup\n";
+        }
+    }
+    return report->is_whole() ? ExitCode::done : ExitCode::differs;
 }
 
 ExitCode command_backup(const CommonOptions& options, const std::string& target) {

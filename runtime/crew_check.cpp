@@ -1,4 +1,5 @@
 #include "runtime/crew_check.hpp"
+#include "scheduler/consequences.hpp"
 #include "scheduler/control.hpp"
 
 #include <algorithm>
@@ -205,7 +206,9 @@ std::string writers_text(const CrewSpec& crew, const RegionSpec& region) {
     const auto is_seed = [&](const auto& seed) { return seed.first == region.name; };
     const auto seeds = static_cast<std::uint64_t>(std::count_if(crew.seed.begin(), crew.seed.end(), is_seed));
     if (seeds > 0) parts.push_back("the seed (" + counted(seeds, "entry", "entries") + ")");
-    if (region.name == agenda_region_name && !crew.control_source.empty()) parts.emplace_back("the scheduler");
+    const bool is_agenda = region.name == agenda_region_name && !crew.control_source.empty();
+    const bool is_suspects = region.name == suspects_region_name && crew.on_retract != OnRetract::none;
+    if (is_agenda || is_suspects) parts.emplace_back("the scheduler");
     return joined(parts, ", ", "no source");
 }
 
@@ -416,6 +419,21 @@ void describe_stop(Sheet& sheet, const CrewSpec& crew) {
     sheet.line("grace", "what runs then may finish and commit within " + duration(stop.grace_ms));
 }
 
+std::string retraction_text(OnRetract on_retract) {
+    switch (on_retract) {
+        case OnRetract::none:
+            return "An entry that is retracted leaves the board; what rested on it stays.";
+        case OnRetract::flag:
+            return "An entry that rests on a retracted one is named in the region suspects.";
+        case OnRetract::rerun:
+            return "An entry that rests on a retracted one is taken back, and who wrote it runs again where what"
+                   " woke it still holds; what came from outside is named in the region suspects.";
+        case OnRetract::cascade:
+            return "An entry that rests on a retracted one is taken back with it.";
+    }
+    return {};
+}
+
 std::string durability_text(Durability durability) {
     switch (durability) {
         case Durability::sync:
@@ -448,6 +466,7 @@ std::string describe_consistency(const CrewSpec& crew) {
         "The board has one total order of commits. A source reads one snapshot, however long it runs, and"
         " all that it writes is one commit: one refused write refuses the commit, with every refusal listed. " +
         durability_text(crew.durability));
+    sheet.heading(retraction_text(crew.on_retract));
     for (const RegionSpec& region : crew.regions) {
         if (is_declared(region)) describe_region(sheet, crew, region);
     }

@@ -125,6 +125,10 @@ void read_document(CrewDraft& draft, const YamlNode& root, const std::vector<Cre
     const YamlNode* sources = document.required("sources");
     collect_source_names(draft, sources);
     read_control(draft, document.optional("control"));
+    if (const YamlNode* on_retract = document.optional("on_retract")) {
+        const auto index = read_word(*on_retract, "on_retract", {"none", "flag", "rerun", "cascade"}, draft.problems);
+        draft.crew.on_retract = static_cast<OnRetract>(index.value_or(0));
+    }
     read_regions(draft, regions);
     read_sources(draft, sources);
     read_seed(draft, document.optional("seed"));

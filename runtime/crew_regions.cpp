@@ -3,6 +3,7 @@
 
 #include "board/region_policy.hpp"
 #include "runtime/crew_draft.hpp"
+#include "scheduler/consequences.hpp"
 #include "scheduler/control.hpp"
 
 namespace stele {
@@ -261,6 +262,9 @@ void check_region_name(CrewDraft& draft, const YamlMember& member) {
     if (member.key == control_region_name) {
         draft.problems.error(member.place, "\"control\" is a region that every crew has; leave it out");
     }
+    if (member.key == suspects_region_name && draft.crew.on_retract != OnRetract::none) {
+        draft.problems.error(member.place, "\"suspects\" is a region that a crew with on_retract has; leave it out");
+    }
     if (member.key == agenda_region_name && !draft.crew.control_source.empty()) {
         draft.problems.error(member.place,
                              "\"agenda\" is a region that a crew with a source as its control has; leave it out");
@@ -421,6 +425,7 @@ void read_regions(CrewDraft& draft, const YamlNode* node) {
     };
     add_reserved(control_region());
     if (!draft.crew.control_source.empty()) add_reserved(agenda_region());
+    if (draft.crew.on_retract != OnRetract::none) add_reserved(suspects_region());
 }
 
 void read_seed(CrewDraft& draft, const YamlNode* node) {

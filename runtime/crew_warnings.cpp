@@ -1,6 +1,7 @@
 #include <set>
 
 #include "runtime/crew_draft.hpp"
+#include "scheduler/consequences.hpp"
 #include "scheduler/control.hpp"
 
 namespace stele {
@@ -58,6 +59,7 @@ Uses collect(const CrewSpec& crew) {
     for (const auto& [region, entry] : crew.seed) uses.seeded.insert(region);
     uses.reserved.emplace(control_region_name);
     if (!crew.control_source.empty()) uses.reserved.emplace(agenda_region_name);
+    if (crew.on_retract != OnRetract::none) uses.reserved.emplace(suspects_region_name);
     return uses;
 }
 

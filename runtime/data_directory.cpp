@@ -124,27 +124,28 @@ Result<BoardInfo> DataDirectory::create(const BoardAddress& address, TimeMs now)
     return info;
 }
 
+std::vector<DataDirectory::KeyRange> DataDirectory::derived_ranges(BoardNumber board) {
+    const std::string begin = board_prefix(board);
+    const std::string end = board_prefix({board.number + 1});
+    std::vector<KeyRange> ranges = {{Column::entries, begin, end}};
+    for (const char kind : {'B', 'R', 'K', 'A', 'I', 'H'}) ranges.push_back({Column::meta, kind + begin, kind + end});
+    for (const auto& [from, to] : index_key_ranges(board)) ranges.push_back({Column::terms, from, to});
+    return ranges;
+}
+
 Status DataDirectory::remove(const BoardInfo& board) {
     StoreBatch batch;
     batch.erase(Column::meta, address_key(board.address));
-    const auto erase_range = [&](Column column, const std::string& from, const std::string& to) {
-        return store_->scan(column, from, to, false, [&](std::string_view key, std::string_view) {
-            batch.erase(column, std::string(key));
-            return true;
-        });
-    };
-    const std::string begin = board_prefix(board.number);
-    const std::string end = board_prefix({board.number.number + 1});
-    for (const Column column : {Column::log, Column::entries, Column::blobs}) {
-        const Status erased = erase_range(column, begin, end);
-        if (!erased.ok()) return erased;
+    std::vector<KeyRange> ranges = derived_ranges(board.number);
+    for (const Column column : {Column::log, Column::blobs}) {
+        ranges.push_back({column, board_prefix(board.number), board_prefix({board.number.number + 1})});
     }
-    for (const auto& [from, to] : index_key_ranges(board.number)) {
-        const Status erased = erase_range(Column::terms, from, to);
-        if (!erased.ok()) return erased;
-    }
-    for (const char kind : {'B', 'R', 'K', 'A', 'I', 'H'}) {
-        const Status erased = erase_range(Column::meta, kind + begin, kind + end);
+    for (const KeyRange& range : ranges) {
+        const Status erased =
+            store_->scan(range.column, range.from, range.to, false, [&](std::string_view key, std::string_view) {
+                batch.erase(range.column, std::string(key));
+                return true;
+            });
         if (!erased.ok()) return erased;
     }
     Status applied = store_->apply(batch);

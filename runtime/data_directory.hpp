@@ -41,6 +41,14 @@ public:
     /// Forgets a board and everything it wrote.
     Status remove(const BoardInfo& board);
 
+    /// Where everything derived from a board's log is kept: column and half-open range of keys.
+    struct KeyRange {
+        Column column;
+        std::string from;
+        std::string to;
+    };
+    static std::vector<KeyRange> derived_ranges(BoardNumber board);
+
     /// How far readers may read: what had been synced. None: nothing yet.
     [[nodiscard]] Result<std::optional<HeadMark>> head(BoardNumber board) const;
     /// False: part of what it is kept in is damaged, and may have told more.

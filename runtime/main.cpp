@@ -179,6 +179,8 @@ int run(int argc, char** argv) {
     CLI::App* show_command = app.add_subcommand("show", "show a board, a region or an entry, now or as it was");
     show_command->add_option("entry", show_options.entry, "REGION/NUMBER");
     show_command->add_option("--region", show_options.region, "only this region, with its entries");
+    show_command->add_option("--without", show_options.without,
+                             "as if this entry, REGION/NUMBER, had never been: without all that rests on it");
     show_command->add_option("--at", show_options.at, "as of this version")->check(CLI::NonNegativeNumber);
     add_common(*show_command, show_options.common, true);
     add_example(*show_command, "stele show --region conclusions\n  stele show evidence/12 --at 40");
@@ -214,6 +216,12 @@ int run(int argc, char** argv) {
     add_example(*diff_command, "stele diff 40 52\n  stele diff 40 --region conclusions");
     diff_command->callback([&] { code = command_diff(diff_options); });
 
+    CommonOptions stats_options;
+    CLI::App* stats_command = app.add_subcommand("stats", "what each source did and cost, and who writes which region");
+    add_common(*stats_command, stats_options, true);
+    add_example(*stats_command, "stele stats --board repo_review");
+    stats_command->callback([&] { code = command_stats(stats_options); });
+
     CommonOptions boards_options;
     std::string boards_name;
     CLI::App* boards_command = app.add_subcommand("boards", "list the boards of a data directory, or remove one");
@@ -227,6 +235,14 @@ int run(int argc, char** argv) {
         if (boards_command->get_subcommands().empty()) code = command_boards(boards_options);
     });
     rm_command->callback([&] { code = command_boards_rm(boards_options, boards_name); });
+
+    RetractOptions retract_options;
+    CLI::App* retract_command = app.add_subcommand("retract", "take an entry back; it stays in the log");
+    retract_command->add_option("entry", retract_options.entry, "REGION/NUMBER")->required();
+    retract_command->add_option("--reason", retract_options.reason, "why, for the log");
+    add_common(*retract_command, retract_options.common, true);
+    add_example(*retract_command, "stele retract evidence/12 --reason \"the survey was withdrawn\"");
+    retract_command->callback([&] { code = command_retract(retract_options); });
 
     ControlCommand control;
     add_control(app, control, code);
@@ -246,6 +262,15 @@ int run(int argc, char** argv) {
     add_common(*replay_command, replay_options, true);
     add_example(*replay_command, "stele replay --verify --board repo_review");
     replay_command->callback([&] { code = command_replay(replay_options); });
+
+    CommonOptions verify_options;
+    bool repair = false;
+    CLI::App* verify_command =
+        app.add_subcommand("verify", "check a board's log, and all that was derived from it against it");
+    verify_command->add_flag("--repair", repair, "make anew from the log what was derived and is not as it should be");
+    add_common(*verify_command, verify_options, true);
+    add_example(*verify_command, "stele verify --board repo_review\n  stele verify --repair");
+    verify_command->callback([&] { code = command_verify(verify_options, repair); });
 
     try {
         app.parse(argc, argv);

@@ -9,7 +9,6 @@
 #include "runtime/owner.hpp"
 
 namespace stele {
-namespace {
 
 Result<BoardInfo> choose_board(const DataDirectory& data, const std::string& name) {
     const Result<std::vector<BoardInfo>> boards = data.boards();
@@ -34,8 +33,6 @@ Result<BoardInfo> choose_board(const DataDirectory& data, const std::string& nam
                  "there is no board \"" + name + "\"" +
                      (near.empty() ? std::string("; stele boards lists them") : "; did you mean " + near + "?")};
 }
-
-}  // namespace
 
 Result<OpenBoard> open_board(const CommonOptions& options) {
     Result<std::unique_ptr<DataDirectory>> data = DataDirectory::read(options.data);

@@ -23,6 +23,8 @@ struct OpenBoard {
     [[nodiscard]] Provenance provenance() const { return {*entries, info.family, last}; }
 };
 
+/// Empty name: the newest. A wrong one is an error that names the nearest.
+Result<BoardInfo> choose_board(const DataDirectory& data, const std::string& name);
 Result<OpenBoard> open_board(const CommonOptions& options);
 /// The crew that was in force at a position; null where none can be read.
 std::shared_ptr<const CrewSpec> crew_at(const OpenBoard& board, Position at);

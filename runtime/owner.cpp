@@ -1,5 +1,4 @@
 #include "runtime/owner.hpp"
-#include "scheduler/control.hpp"
 
 #include <sys/stat.h>
 #include <unistd.h>
@@ -10,6 +9,7 @@
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/read_until.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/streambuf.hpp>
 #include <boost/asio/write.hpp>
 #include <chrono>
@@ -188,7 +188,7 @@ public:
         return std::shared_ptr<RunSession>(session);
     }
 
-    void control(const ControlRequest& request, std::function<void(const Status&)> done) override {
+    void write(const WriteRequest& request, std::function<void(const Status&)> done) override {
         RunRequest wanted;
         wanted.verb = RunRequest::Verb::resume;
         wanted.board = request.board;
@@ -196,7 +196,7 @@ public:
         if (!board.ok()) return done(board.error());
         for (const auto& session : sessions_) {
             if (session->board() != board->address.board) continue;
-            return write_control(session->engine(), request, std::move(done));
+            return submit_write(session->engine(), request, std::move(done));
         }
         auto guest = std::make_shared<Visit>();
         guest->done = std::move(done);
@@ -212,7 +212,7 @@ public:
         }
         visits_.push_back(guest);
         guest->engine->take_over();
-        write_control(*guest->engine, request, [this, guest](const Status& status) { leave(guest, status); });
+        submit_write(*guest->engine, request, [this, guest](const Status& status) { leave_when_idle(guest, status); });
     }
 
     Status backup(const std::string& target) override { return data_->backup(target); }
@@ -304,21 +304,27 @@ private:
                                              *sources_, make_crew_reader(), std::move(hooks), wall_clock);
     }
 
-    static void write_control(BoardEngine& engine, const ControlRequest& request,
-                              std::function<void(const Status&)> done) {
+    static void submit_write(BoardEngine& engine, const WriteRequest& request,
+                             std::function<void(const Status&)> done) {
         Record record;
         record.kind = RecordKind::commit;
         record.author = "person";
-        Write write;
-        write.op = WriteOp::put;
-        write.region = control_region_name;
-        write.content = Value::object({{"key", request.key}, {"value", request.value}});
-        write.seal();
-        record.writes.push_back(std::move(write));
+        record.reason = request.write.why;
+        record.writes.push_back(request.write);
         engine.submit(std::move(record), [done = std::move(done)](const LoggedRecord& logged) {
             if (logged.verdict.accepted) return done(Done{});
             const std::vector<Refusal>& refusals = logged.verdict.refusals;
             done(Error{ErrorCode::refused, refusals.empty() ? std::string("refused") : refusals.front().message});
+        });
+    }
+
+    // What follows from a retraction is written before the board is left.
+    void leave_when_idle(const std::shared_ptr<Visit>& visit, const Status& status) {
+        if (!status.ok() || visit->engine->is_idle()) return leave(visit, status);
+        auto timer = std::make_shared<asio::steady_timer>(loop_, std::chrono::milliseconds(2));
+        timer->async_wait([this, visit, status, timer](const boost::system::error_code&) {
+            const auto found = std::find(visits_.begin(), visits_.end(), visit);
+            if (found != visits_.end()) leave_when_idle(visit, status);
         });
     }
 
@@ -357,12 +363,10 @@ private:
         const std::string argument = name != nullptr && name->is_string() ? name->as_string() : std::string();
         if (command->as_string() == "backup") return answer(guest, backup(argument));
         if (command->as_string() == "boards_rm") return answer(guest, remove_board(argument));
-        if (command->as_string() == "control") {
-            const Value* key = request->find("key");
-            const Value* value = request->find("value");
-            return control({argument, key != nullptr && key->is_string() ? key->as_string() : std::string(),
-                            value != nullptr ? *value : Value()},
-                           [guest](const Status& status) { answer(guest, status); });
+        if (command->as_string() == "write") {
+            const Result<WriteRequest> wanted = write_request_from(*request);
+            if (!wanted.ok()) return guest->finish(ExitCode::usage, wanted.error().message);
+            return write(*wanted, [guest](const Status& status) { answer(guest, status); });
         }
         const Result<RunRequest> run = run_request_from(*request);
         if (!run.ok()) return guest->finish(ExitCode::usage, run.error().message);
@@ -521,6 +525,39 @@ Value to_value(const RunRequest& request) {
                           {"continue", request.go_on},
                           {"json", request.json},
                           {"activation", static_cast<std::int64_t>(request.activation)}});
+}
+
+Value to_value(const WriteRequest& request) {
+    const Write& write = request.write;
+    Value value = Value::object({{"command", "write"},
+                                 {"name", request.board},
+                                 {"op", to_text(write.op)},
+                                 {"region", write.region},
+                                 {"number", static_cast<std::int64_t>(write.number)},
+                                 {"why", write.why}});
+    if (!write.content.is_null()) value.set("entry", write.content);
+    return value;
+}
+
+Result<WriteRequest> write_request_from(const Value& value) {
+    const auto text = [&](const char* field) {
+        const Value* found = value.find(field);
+        return found != nullptr && found->is_string() ? found->as_string() : std::string();
+    };
+    const std::optional<WriteOp> op = write_op_from(text("op"));
+    if (!op) return Error{ErrorCode::invalid_argument, "a write names its op"};
+    WriteRequest request;
+    request.board = text("name");
+    request.write.op = *op;
+    request.write.region = text("region");
+    request.write.why = text("why");
+    const Value* number = value.find("number");
+    if (number != nullptr && number->is_int() && number->as_int() > 0) {
+        request.write.number = static_cast<std::uint64_t>(number->as_int());
+    }
+    if (const Value* entry = value.find("entry")) request.write.content = *entry;
+    request.write.seal();
+    return request;
 }
 
 Result<RunRequest> run_request_from(const Value& value) {

@@ -35,12 +35,13 @@ struct RunRequest {
 Value to_value(const RunRequest& request);
 Result<RunRequest> run_request_from(const Value& value);
 
-/// One entry for the region `control` (scheduler/control.hpp).
-struct ControlRequest {
+/// One write in a person's name.
+struct WriteRequest {
     std::string board;  // empty: the newest
-    std::string key;
-    Value value;
+    Write write;        // sealed
 };
+Value to_value(const WriteRequest& request);
+Result<WriteRequest> write_request_from(const Value& value);
 
 /// Where a hosted run tells what happens. Loop thread.
 struct RunListener {
@@ -73,9 +74,9 @@ public:
 
     /// Starts a run; what is wrong with the request comes back at once, and nothing was started.
     virtual Result<std::shared_ptr<RunSession>> start(const RunRequest& request, RunListener listener) = 0;
-    /// Writes one entry of the board's region `control`, in a person's name. `done` comes when the write is
-    /// durable, or with why it was refused. Works on a board that runs here and on one that rests.
-    virtual void control(const ControlRequest& request, std::function<void(const Status&)> done) = 0;
+    /// `done` comes when the write is durable, and on a board that rests also what follows from it; or with
+    /// why it was refused.
+    virtual void write(const WriteRequest& request, std::function<void(const Status&)> done) = 0;
     virtual Status backup(const std::string& target) = 0;
     virtual Status remove_board(const std::string& board) = 0;
     /// No session is left, neither its own nor another process's.

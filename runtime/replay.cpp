@@ -70,12 +70,17 @@ std::optional<std::string> compare_verdicts(const Verdict& logged, const Verdict
 }  // namespace
 
 Result<ReplayReport> verify_replay(StateStore& store, const BoardInfo& info, Position until,
-                                   const CrewReader& read_crew) {
-    const std::unique_ptr<StateStore> memory = make_memory_store();
-    Result<std::unique_ptr<Board>> board = Board::open(*memory, info.number, info.family);
+                                   const CrewReader& read_crew, StateStore* rebuilt) {
+    const std::unique_ptr<StateStore> memory = rebuilt == nullptr ? make_memory_store() : nullptr;
+    StateStore& again_store = rebuilt == nullptr ? *memory : *rebuilt;
+    Result<std::unique_ptr<Board>> board = Board::open(again_store, info.number, info.family);
     if (!board.ok()) return board.error();
-    const std::unique_ptr<WriteLog> copy = make_store_log(*memory, info.number);
+    const std::unique_ptr<WriteLog> copy = make_store_log(again_store, info.number);
     Fold fold(**board, read_crew);
+    if (rebuilt != nullptr) {
+        const Status indexed = fold.keep_index(info.family);
+        if (!indexed.ok()) return indexed.error();
+    }
     EntryStore original(store, info.number, info.family);
     const std::unique_ptr<WriteLog> log = make_store_log(store, info.number);
 

@@ -23,8 +23,9 @@ struct ReplayReport {
     Position differs_at;
 };
 
-/// Up to `until`. Fails when the log cannot be read.
+/// Up to `until`. Fails when the log cannot be read. With `rebuilt`, that store, which must be empty, then
+/// holds the board as the log alone makes it, index included.
 Result<ReplayReport> verify_replay(StateStore& store, const BoardInfo& board, Position until,
-                                   const CrewReader& read_crew);
+                                   const CrewReader& read_crew, StateStore* rebuilt = nullptr);
 
 }  // namespace stele

@@ -28,6 +28,9 @@ enum class OnCrash { retry, skip };
 enum class Strategy { priority, fifo, lifo, fair, depth, breadth, score };
 enum class OnCycle { stop, pause, damp, wake };
 const char* to_text(OnCycle on_cycle);
+/// What becomes of entries that rest on one that was retracted.
+enum class OnRetract { none, flag, rerun, cascade };
+const char* to_text(OnRetract on_retract);
 enum class Durability { sync, async, memory };
 const char* to_text(WakeMode mode);
 const char* to_text(Strategy strategy);
@@ -195,6 +198,7 @@ struct CrewSpec {
     std::string control_source;
     std::uint32_t concurrency = limits::concurrency_default;
     Durability durability = Durability::sync;
+    OnRetract on_retract = OnRetract::none;
     StopSpec stop;
     /// The document as given, for the log.
     std::string text;

@@ -130,9 +130,17 @@ Status Fold::step(Folded& folded) {
     if (!changes.ok()) return changes.error();
     folded.changes = std::move(*changes);
     count_scratch(folded.changes);
-    Result<Effects> effects = scheduler_.step(FoldedRecord{*folded.logged, folded.changes, scratch_left()});
+    const Status fed = feed_consequences(*folded.logged);
+    if (!fed.ok()) return fed;
+    const bool owed = consequences_ && consequences_->owes();
+    Result<Effects> effects = scheduler_.step(FoldedRecord{*folded.logged, folded.changes, scratch_left(), owed});
     if (!effects.ok()) return effects.error();
     folded.effects = std::move(*effects);
+    if (folded.effects.follow_retraction) {
+        Result<Record> next = consequences_->next(folded.logged->position, board_.meta().version);
+        if (!next.ok()) return next.error();
+        folded.effects.append = std::move(*next);
+    }
     if (folded.effects.clear_scratch) folded.effects.append = scratch_commit(folded.logged->position);
     return Done{};
 }
@@ -183,6 +191,31 @@ Authority Fold::authority_of(const Record& record) const {
         return (*shown)->count(entry) > 0;
     };
     return authority;
+}
+
+// A crew that declares on_retract on an old board learns from its log what rests on what.
+Status Fold::feed_consequences(const LoggedRecord& logged) {
+    if (logged.verdict.accepted && brings_crew(logged.record)) {
+        const Record& record = logged.record;
+        const Result<std::shared_ptr<const CrewSpec>> crew =
+            crew_of(record.parts.empty() ? std::string() : record.parts.front(), record.base_directory, record.inputs);
+        if (!crew.ok()) return crew.error();
+        const OnRetract mode = (*crew)->on_retract;
+        if (mode == OnRetract::none) {
+            consequences_.reset();
+        } else if (consequences_) {
+            consequences_->set_mode(mode);
+        } else {
+            consequences_.emplace(mode, [this](Position position) { return board_.entries().record(position); });
+            for (Position at{1}; at < logged.position; ++at.number) {
+                const Result<std::shared_ptr<const LoggedRecord>> before = board_.entries().record(at);
+                if (!before.ok()) return before.error();
+                consequences_->feed(**before);
+            }
+        }
+    }
+    if (consequences_) consequences_->feed(logged);
+    return Done{};
 }
 
 // Private regions end with the run: their entries leave the active view and stay in the log.

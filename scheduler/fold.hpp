@@ -15,6 +15,7 @@
 #include "board/board.hpp"
 #include "board/record_codec.hpp"
 #include "board/record_index.hpp"
+#include "scheduler/consequences.hpp"
 #include "scheduler/scheduler.hpp"
 
 namespace stele {
@@ -59,12 +60,15 @@ public:
 
     [[nodiscard]] const Scheduler& scheduler() const { return scheduler_; }
     [[nodiscard]] Board& board() { return board_; }
+    /// What rests on what; none unless the crew in force declares `on_retract`.
+    [[nodiscard]] const SupportGraph* support() const { return consequences_ ? &consequences_->graph() : nullptr; }
 
 private:
     [[nodiscard]] Authority authority_of(const Record& record) const;
     [[nodiscard]] Record scratch_commit(Position at) const;
     void count_scratch(const std::vector<EntryChange>& changes);
     [[nodiscard]] bool scratch_left() const;
+    Status feed_consequences(const LoggedRecord& logged);
     Result<std::shared_ptr<const CrewSpec>> crew_of(const std::string& text, const std::string& base_directory,
                                                     const std::string& inputs);
 
@@ -76,6 +80,7 @@ private:
     std::string crew_read_from_;
     std::shared_ptr<const CrewSpec> crew_read_;
     std::optional<RecordIndexWriter> index_;
+    std::optional<Consequences> consequences_;
     Scheduler scheduler_;
 };
 

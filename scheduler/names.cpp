@@ -111,6 +111,20 @@ const char* to_text(WakeMode mode) {
     return "unknown";
 }
 
+const char* to_text(OnRetract on_retract) {
+    switch (on_retract) {
+        case OnRetract::none:
+            return "none";
+        case OnRetract::flag:
+            return "flag";
+        case OnRetract::rerun:
+            return "rerun";
+        case OnRetract::cascade:
+            return "cascade";
+    }
+    return "unknown";
+}
+
 const char* to_text(OnCycle on_cycle) {
     switch (on_cycle) {
         case OnCycle::stop:

@@ -400,7 +400,10 @@ Result<Effects> Scheduler::step(const FoldedRecord& folded) {
     }
     if (matcher_ && run_ && now_ > before) matcher_->clock(at, now_);
     absorb_matches();
-    if (run_active_ && !held_) {
+    if (folded.consequences_owed && run_) {
+        effects.follow_retraction = true;
+        if (run_active_ && !held_) effects.wake_at = next_wake();
+    } else if (run_active_ && !held_) {
         decide(effects, at, folded.scratch_left);
         effects.wake_at = next_wake();
     }
@@ -1063,6 +1066,8 @@ void Scheduler::fold_signal(const Record& record) {
             }
         }
         dead_ = std::move(kept);
+    } else if (record.word == "rerun") {
+        reopen(record);
     } else if (record.word == "resume" && run_) {
         held_ = false;
         stop_.reset();
@@ -1081,6 +1086,21 @@ void Scheduler::fold_signal(const Record& record) {
             state.damped_until = {};
         }
         epoch_time_ = now_;
+    }
+}
+
+// What it wrote was taken back. Where what woke it still holds it may run again, as if it never had.
+void Scheduler::reopen(const Record& record) {
+    const std::optional<std::uint32_t> source = source_index(record.author);
+    if (!source || !matcher_) return;
+    for (const MatchRecord& member : record.members) {
+        const auto status = status_.find(member.key);
+        if (status == status_.end() || status->second != MatchStatus::closed) continue;
+        status_.erase(status);
+        sources_[*source].once_done = false;
+        sources_[*source].idle.open.reset();
+        if (crew_->sources[*source].when.has_idle()) continue;
+        if (const MatchPtr match = matcher_->find(*source, member)) matcher_->offer(match);
     }
 }
 

@@ -101,6 +101,8 @@ struct Effects {
     std::optional<RuleFiring> fire;
     /// The sources' private regions must be emptied next, by a commit of "system".
     bool clear_scratch = false;
+    /// What follows from a retraction must be appended next.
+    bool follow_retraction = false;
     /// Start these once the claim just folded is durable.
     std::vector<ActivationId> starts;
     std::vector<ActivationId> cancels;
@@ -114,6 +116,8 @@ struct FoldedRecord {
     const std::vector<EntryChange>& changes;
     /// Active entries are left in private regions that end with the run.
     bool scratch_left = false;
+    /// Something follows from a retraction (scheduler/consequences.hpp): nothing else is decided before.
+    bool consequences_owed = false;
 };
 
 /// Tells of every record before a position, with what it changed, for a crew that meets an old board.
@@ -216,6 +220,7 @@ private:
     void fold_commit(const FoldedRecord& folded);
     void fold_signal(const Record& record);
     void fold_dead(const Record& record);
+    void reopen(const Record& record);
     void absorb_matches();
     void enqueue(const MatchPtr& match);
     void end_attempt(Activation& activation);

@@ -70,7 +70,7 @@ expect 0 "$STELE" run crew.yaml
 
 # ---- why ----
 expect 0 "$STELE" why report/1
-for word in "report/1 v1" "cites claims/1 v1" "cites evidence/1 v1" "woken by questions/1 v1" seed "told above" \
+for word in "report/1 v1" "cites claims/1 v1" "cites evidence/1 v1" "woken by questions/1 v1" seed "told elsewhere" \
     "read in the survey" "from outside"; do
     says out "$word"
 done
@@ -179,6 +179,15 @@ expect 2 "$STELE" diff "$commit" 1
 expect 4 "$STELE" diff 1 100000
 expect 0 "$STELE" show --at "$commit" --json
 same "entries at that version" "1 2 2 0 0 0" "$(json_field active <out | head -n 6 | tr '\n' ' ' | sed 's/ $//')"
+
+# ---- stats ----
+expect 0 "$STELE" stats
+for word in survey analyse "silent" "report 100 %" idle; do says out "$word"; done
+expect 0 "$STELE" stats --json
+all_json out
+same "activations of the analyst" 1 "$(grep '"source":"analyse"' out | json_field activations)"
+same "wakes that wrote nothing" 1 "$(grep '"source":"silent"' out | json_field idle_wakes)"
+same "growth of the claims" 2 "$(grep '"region":"claims"' out | json_field growth | tr -d '[]' | sed 's/.*, //')"
 
 # ---- follow: what is written while it looks ----
 timeout 60 "$STELE" log --follow --kind commit --json >followed 2>/dev/null &

@@ -394,6 +394,17 @@ public:
         return texts;
     }
 
+    [[nodiscard]] CrewReader reader() const {
+        return [crews = crews_](const std::string& text, const std::string&,
+                                const std::string&) -> Result<std::shared_ptr<const CrewSpec>> {
+            const auto found = crews->find(text);
+            if (found == crews->end()) return Error{ErrorCode::invalid_argument, "no crew has the text " + text};
+            return found->second;
+        };
+    }
+
+    [[nodiscard]] StateStore& store() { return *store_; }
+
     static FamilyKey family() {
         FamilyKey key{};
         key[0] = 7;
@@ -534,15 +545,6 @@ private:
         auto shared = std::make_shared<const CrewSpec>(std::move(crew));
         (*crews_)[shared->text] = shared;
         return shared;
-    }
-
-    [[nodiscard]] CrewReader reader() const {
-        return [crews = crews_](const std::string& text, const std::string&,
-                                const std::string&) -> Result<std::shared_ptr<const CrewSpec>> {
-            const auto found = crews->find(text);
-            if (found == crews->end()) return Error{ErrorCode::invalid_argument, "no crew has the text " + text};
-            return found->second;
-        };
     }
 
     void open() {
