@@ -68,6 +68,8 @@ const char* to_text(RefusalRule rule) {
             return "stopped";
         case RefusalRule::malformed:
             return "malformed";
+        case RefusalRule::phantom:
+            return "phantom";
     }
     return "unknown";
 }

@@ -144,6 +144,7 @@ struct WriteOutcome {
 
 struct Verdict {
     bool accepted = true;
+    /// Why it was refused. Of an accepted commit: remarks, phantoms that its regions let pass.
     std::vector<Refusal> refusals;
     /// commit: one per write.
     std::vector<WriteOutcome> outcomes;

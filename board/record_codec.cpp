@@ -348,7 +348,7 @@ void get_verdict(ByteReader& in, Verdict& verdict) {
     for (Refusal& refusal : verdict.refusals) {
         refusal.line = in.varint32();
         const std::uint8_t rule = in.u8();
-        if (rule < 1 || rule > static_cast<std::uint8_t>(RefusalRule::malformed)) in.fail("unknown refusal rule");
+        if (rule < 1 || rule > static_cast<std::uint8_t>(RefusalRule::phantom)) in.fail("unknown refusal rule");
         refusal.rule = static_cast<RefusalRule>(rule);
         refusal.message = in.text();
         const std::string_view current = in.text();

@@ -18,6 +18,11 @@ const char* to_text(PolicyKind policy);
 /// associative and idempotent, so the order of the adds does not matter.
 enum class MergeLaw { min, max, set_union };
 
+/// What becomes of a write with a phantom: a number, quotation, URL or identifier that is in nothing its author
+/// had seen. refuse: the commit is refused; flag: it is named in the region `phantoms`; question: it is asked
+/// about in another region. none: nothing is checked.
+enum class Grounding { none, refuse, flag, question };
+
 struct RegionSpec {
     std::string name;
     PolicyKind policy = PolicyKind::append_only;
@@ -31,6 +36,11 @@ struct RegionSpec {
     std::string owner;
     /// Fields the cycle detector ignores.
     std::vector<std::string> volatile_fields;
+    Grounding grounded = Grounding::none;
+    /// Fields that are checked; empty: all.
+    std::vector<std::string> grounded_fields;
+    /// question: the region that gets {text}.
+    std::string questions_into;
     std::string help;
     /// A source's private region, `scratch/<source>`; left out of progress and of other eyes.
     bool scratch = false;

@@ -33,6 +33,20 @@ std::string canonical_number(std::string_view digits, int exponent) {
     return std::string(digits.substr(first, last - first + 1)) + "e" + std::to_string(exponent);
 }
 
+// Bytes of the sign at `at` that is no letter though it is beyond ASCII: typographic quotation marks and
+// dashes, no-break spaces, currencies, signs of Latin-1, punctuation of East Asian scripts. 0: none.
+std::size_t sign_bytes(std::string_view text, std::size_t at) {
+    const auto byte = [&](std::size_t i) {
+        return at + i < text.size() ? static_cast<unsigned char>(text[at + i]) : 0U;
+    };
+    if (byte(0) == 0xe2 && (byte(1) == 0x80 || byte(1) == 0x81) && byte(2) >= 0x80) return 3;
+    if (byte(0) == 0xe2 && byte(1) == 0x82 && byte(2) >= 0xa0) return 3;
+    if (byte(0) == 0xe3 && byte(1) == 0x80 && byte(2) >= 0x80) return 3;
+    const bool is_letter = byte(1) == 0xaa || byte(1) == 0xb5 || byte(1) == 0xba;
+    if (byte(0) == 0xc2 && byte(1) >= 0x80 && byte(1) <= 0xbf && !is_letter) return 2;
+    return 0;
+}
+
 // Spaces, the no-break ones too, that may stand between a number and its percent sign.
 std::size_t skip_spaces(std::string_view text, std::size_t at) {
     while (at < text.size()) {
@@ -105,8 +119,7 @@ bool scan_number(std::string_view text, std::size_t at, ScannedNumber& number) {
         }
     }
     number.end = end;
-    // Spaces of other scripts begin like their letters do.
-    const bool goes_on = end < text.size() && is_word_char(text[end]) && skip_spaces(text, end) == end;
+    const bool goes_on = end < text.size() && is_word_char(text[end]) && sign_bytes(text, end) == 0;
     return !goes_on && number.digits.size() <= token_bytes_max;
 }
 
@@ -152,8 +165,8 @@ void for_each_token(std::string_view text, const std::function<void(TokenKind, s
             ++at;
             continue;
         }
-        if (const std::size_t after = skip_spaces(text, at); after != at) {
-            at = after;
+        if (const std::size_t sign = sign_bytes(text, at); sign > 0) {
+            at += sign;
             continue;
         }
         if (is_digit(text[at])) {
@@ -168,7 +181,7 @@ void for_each_token(std::string_view text, const std::function<void(TokenKind, s
             }
         }
         word.clear();
-        while (at < text.size() && is_word_char(text[at]) && skip_spaces(text, at) == at) {
+        while (at < text.size() && is_word_char(text[at]) && sign_bytes(text, at) == 0) {
             if (word.size() < token_bytes_max) word += lower(text[at]);
             ++at;
         }

@@ -59,6 +59,7 @@ enum class RefusalRule : std::uint8_t {
     budget,        // a cap would be passed
     stopped,       // no run is in force
     malformed,     // the source's output could not be read
+    phantom,       // says what its author had not seen
 };
 const char* to_text(RefusalRule rule);
 
@@ -67,7 +68,7 @@ struct Refusal {
     std::uint32_t line = 0;
     RefusalRule rule = RefusalRule::unknown;
     std::string message;
-    /// conflict: the entry as it is now ({"id","version","entry"}); otherwise null.
+    /// conflict: the entry as it is now ({"id","version","entry"}); phantom: {"kind","text","path"}; otherwise null.
     Value current;
     bool operator==(const Refusal&) const = default;
 };

@@ -102,6 +102,15 @@ struct DiffOptions {
 };
 ExitCode command_diff(const DiffOptions& options);
 
+struct ExportOptions {
+    CommonOptions common;
+    std::string format;  // "trace", "otlp"
+    std::string output;  // empty: standard output
+    std::string version;
+};
+/// The runs of a board for other tools.
+ExitCode command_export(const ExportOptions& options);
+
 /// What each source did and cost, and who writes which region.
 ExitCode command_stats(const CommonOptions& options);
 

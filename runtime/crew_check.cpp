@@ -1,6 +1,7 @@
 #include "runtime/crew_check.hpp"
 #include "scheduler/consequences.hpp"
 #include "scheduler/control.hpp"
+#include "scheduler/grounding.hpp"
 
 #include <algorithm>
 
@@ -208,7 +209,8 @@ std::string writers_text(const CrewSpec& crew, const RegionSpec& region) {
     if (seeds > 0) parts.push_back("the seed (" + counted(seeds, "entry", "entries") + ")");
     const bool is_agenda = region.name == agenda_region_name && !crew.control_source.empty();
     const bool is_suspects = region.name == suspects_region_name && crew.on_retract != OnRetract::none;
-    if (is_agenda || is_suspects) parts.emplace_back("the scheduler");
+    const bool is_phantoms = region.name == phantoms_region_name;
+    if (is_agenda || is_suspects || is_phantoms) parts.emplace_back("the scheduler");
     return joined(parts, ", ", "no source");
 }
 

@@ -81,6 +81,8 @@ struct CrewDraft {
     [[nodiscard]] const RegionSpec* region(std::string_view name) const;
     [[nodiscard]] bool policy_known(const RegionSpec& region) const;
     [[nodiscard]] SourcePlace place_of(const RegionSpec& region) const;
+    /// Some region names its phantoms in the region `phantoms`.
+    [[nodiscard]] bool flags_phantoms() const;
     /// Reports a name that no region has.
     const RegionSpec* resolve_region(std::string_view name, SourcePlace place);
 };

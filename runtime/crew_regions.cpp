@@ -5,6 +5,7 @@
 #include "runtime/crew_draft.hpp"
 #include "scheduler/consequences.hpp"
 #include "scheduler/control.hpp"
+#include "scheduler/grounding.hpp"
 
 namespace stele {
 namespace {
@@ -224,6 +225,58 @@ void check_every_field_merges(RegionReader& region) {
     }
 }
 
+// `grounded: true`, or a map that says what becomes of a phantom.
+void read_grounded(RegionReader& region) {
+    const YamlNode* node = region.map.optional("grounded");
+    if (node == nullptr) return;
+    RegionSpec& spec = region.spec;
+    CrewProblems& problems = region.draft.problems;
+    if (region.is(PolicyKind::counter)) {
+        problems.error(node->place, region.map.what() + " is a counter: there is nothing in it to be grounded");
+    }
+    if (!node->is_map()) {
+        const std::optional<bool> grounded = read_flag(region.draft, *node, region.map.part("grounded"));
+        spec.grounded = grounded.value_or(false) ? Grounding::refuse : Grounding::none;
+        return;
+    }
+    MapReader map(*node, region.map.part("grounded"), problems);
+    spec.grounded = Grounding::refuse;
+    if (const YamlNode* phantoms = map.optional("phantoms")) {
+        const auto index = read_word(*phantoms, map.part("phantoms"), {"refuse", "flag", "question"}, problems);
+        const Grounding laws[] = {Grounding::refuse, Grounding::flag, Grounding::question};
+        spec.grounded = laws[index.value_or(0)];
+    }
+    if (const YamlNode* fields = map.optional("fields")) {
+        spec.grounded_fields = read_fields(region, *fields, "fields");
+    }
+    const YamlNode* into = map.optional("into");
+    if (spec.grounded == Grounding::question) {
+        if (into == nullptr) {
+            problems.error(node->place,
+                           map.what() + ": \"phantoms: question\" goes with \"into\", the region that is asked in");
+        } else {
+            spec.questions_into = read_text(*into, map.part("into"), problems).value_or("");
+        }
+    } else if (into != nullptr) {
+        problems.error(into->place, map.what() + ": \"into\" goes with \"phantoms: question\"");
+    }
+    map.finish();
+}
+
+// The region that questions go into takes a {text}.
+void check_questions(CrewDraft& draft) {
+    for (const RegionSpec& spec : draft.crew.regions) {
+        if (spec.questions_into.empty()) continue;
+        const RegionSpec* into = draft.resolve_region(spec.questions_into, draft.place_of(spec));
+        if (into == nullptr) continue;
+        const bool takes = into->policy == PolicyKind::append_only || into->policy == PolicyKind::set_union;
+        if (takes && !into->schema.check(Value::object({{"text", "?"}}))) continue;
+        draft.problems.error(draft.place_of(spec), "region " + in_quotes(spec.name) + " asks about phantoms in " +
+                                                       in_quotes(into->name) +
+                                                       ", which must be append_only or set_union and take {text}");
+    }
+}
+
 RegionSpec read_region(CrewDraft& draft, const YamlMember& member, bool& policy_known) {
     RegionSpec spec;
     spec.name = member.key;
@@ -244,6 +297,7 @@ RegionSpec read_region(CrewDraft& draft, const YamlMember& member, bool& policy_
     // A misspelt field would be missing here as well: one mistake, one report.
     if (draft.problems.error_count() == errors_before) check_every_field_merges(region);
     read_owner(region);
+    read_grounded(region);
     if (const YamlNode* fields = region.map.optional("volatile")) {
         spec.volatile_fields = read_fields(region, *fields, "volatile");
     }
@@ -264,6 +318,10 @@ void check_region_name(CrewDraft& draft, const YamlMember& member) {
     }
     if (member.key == suspects_region_name && draft.crew.on_retract != OnRetract::none) {
         draft.problems.error(member.place, "\"suspects\" is a region that a crew with on_retract has; leave it out");
+    }
+    if (member.key == phantoms_region_name) {
+        draft.problems.error(member.place,
+                             "\"phantoms\" is a region that a crew with flagged regions has; leave it out");
     }
     if (member.key == agenda_region_name && !draft.crew.control_source.empty()) {
         draft.problems.error(member.place,
@@ -342,6 +400,11 @@ const RegionSpec* CrewDraft::region(std::string_view name) const {
 bool CrewDraft::policy_known(const RegionSpec& region) const {
     const auto found = region_facts.find(region.name);
     return found == region_facts.end() || found->second.policy_known;
+}
+
+bool CrewDraft::flags_phantoms() const {
+    return std::any_of(crew.regions.begin(), crew.regions.end(),
+                       [](const RegionSpec& spec) { return spec.grounded == Grounding::flag; });
 }
 
 SourcePlace CrewDraft::place_of(const RegionSpec& region) const {
@@ -426,6 +489,8 @@ void read_regions(CrewDraft& draft, const YamlNode* node) {
     add_reserved(control_region());
     if (!draft.crew.control_source.empty()) add_reserved(agenda_region());
     if (draft.crew.on_retract != OnRetract::none) add_reserved(suspects_region());
+    if (draft.flags_phantoms()) add_reserved(phantoms_region());
+    check_questions(draft);
 }
 
 void read_seed(CrewDraft& draft, const YamlNode* node) {

@@ -3,6 +3,7 @@
 #include "runtime/crew_draft.hpp"
 #include "scheduler/consequences.hpp"
 #include "scheduler/control.hpp"
+#include "scheduler/grounding.hpp"
 
 namespace stele {
 namespace {
@@ -59,6 +60,7 @@ Uses collect(const CrewSpec& crew) {
     for (const auto& [region, entry] : crew.seed) uses.seeded.insert(region);
     uses.reserved.emplace(control_region_name);
     if (!crew.control_source.empty()) uses.reserved.emplace(agenda_region_name);
+    uses.reserved.emplace(phantoms_region_name);
     if (crew.on_retract != OnRetract::none) uses.reserved.emplace(suspects_region_name);
     return uses;
 }

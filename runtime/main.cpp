@@ -216,6 +216,22 @@ int run(int argc, char** argv) {
     add_example(*diff_command, "stele diff 40 52\n  stele diff 40 --region conclusions");
     diff_command->callback([&] { code = command_diff(diff_options); });
 
+    ExportOptions export_options;
+    export_options.version = STELE_VERSION;
+    CLI::App* export_command =
+        app.add_subcommand("export", "a board's runs for other tools: Perfetto and Chrome, or OpenTelemetry");
+    export_command
+        ->add_option("--format", export_options.format,
+                     "trace (trace events, for ui.perfetto.dev or chrome://tracing) or otlp (OTLP/JSON spans)")
+        ->required();
+    export_command->add_option("--output", export_options.output, "file to write; without it standard output");
+    add_common(*export_command, export_options.common, true);
+    add_example(*export_command,
+                "stele export --format trace --output run.json\n"
+                "  stele export --format otlp | curl -H 'Content-Type: application/json' \\\n"
+                "      --data-binary @- http://localhost:4318/v1/traces");
+    export_command->callback([&] { code = command_export(export_options); });
+
     CommonOptions stats_options;
     CLI::App* stats_command = app.add_subcommand("stats", "what each source did and cost, and who writes which region");
     add_common(*stats_command, stats_options, true);

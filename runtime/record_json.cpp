@@ -266,7 +266,7 @@ Value to_value(const LoggedRecord& logged) {
     if (!verdict.refusals.empty()) {
         Value::Array refusals;
         for (const Refusal& refusal : verdict.refusals) refusals.push_back(refusal_value(refusal));
-        fields.set("refusals", std::move(refusals));
+        fields.set(verdict.accepted ? "remarks" : "refusals", std::move(refusals));
     }
     if (!verdict.stale_members.empty()) {
         Value::Array stale;

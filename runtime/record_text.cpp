@@ -147,6 +147,9 @@ void add_refused(Line& line, const LoggedRecord& logged) {
 void add_commit(Line& line, const LoggedRecord& logged) {
     add_activation(line, logged);
     line.add(written_text(logged));
+    if (!logged.verdict.refusals.empty()) {
+        line.add("  " + counted(logged.verdict.refusals.size(), "phantom", "phantoms"), Style::yellow);
+    }
     const std::size_t stale = logged.verdict.stale_members.size();
     if (stale > 0) line.add(", " + counted(stale, "stale match", "stale matches") + " left out", Style::yellow);
     if (const std::string why = why_of(logged.record); !why.empty()) line.add("  ").add(quoted(why));
@@ -388,8 +391,9 @@ std::string long_text(const LoggedRecord& logged, const TextOptions& options) {
     }
     add_write_details(logged, details);
     for (const Refusal& refusal : logged.verdict.refusals) {
-        details.block("refused", refusal_text(refusal));
-        if (!refusal.current.is_null()) details.json("now", refusal.current, detail_indent + 2);
+        details.block(logged.verdict.accepted ? "remark" : "refused", refusal_text(refusal));
+        if (!refusal.current.is_null() && refusal.rule == RefusalRule::conflict)
+            details.json("now", refusal.current, detail_indent + 2);
     }
     const bool ended = record.kind == RecordKind::result || record.kind == RecordKind::abandoned;
     if (ended) add_result_details(record, details);

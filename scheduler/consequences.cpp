@@ -7,6 +7,7 @@
 #include "board/board.hpp"
 #include "board/limits.hpp"
 #include "scheduler/control.hpp"
+#include "scheduler/grounding.hpp"
 
 namespace stele {
 namespace {
@@ -61,7 +62,7 @@ EntrySchema schema_of(std::string_view text) {
 // What the scheduler itself keeps on the board holds up nothing, nor do private notes, which end with the run.
 bool is_apart(const std::string& region) {
     return region == suspects_region_name || region == control_region_name || region == agenda_region_name ||
-           region.starts_with(std::string(scratch_name) + "/");
+           region == phantoms_region_name || region.starts_with(std::string(scratch_name) + "/");
 }
 
 void add_supports(std::vector<EntryId>& supports, const std::vector<EntryId>& more) {

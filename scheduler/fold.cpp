@@ -1,9 +1,12 @@
 #include "scheduler/fold.hpp"
 
 #include <algorithm>
+#include <cstdlib>
+#include <map>
 #include <set>
 
 #include "board/limits.hpp"
+#include "board/utf8.hpp"
 #include "scheduler/source_view.hpp"
 
 namespace stele {
@@ -14,6 +17,9 @@ bool is_of_activation(const Record& record) { return record.activation || !recor
 bool calls_out(SourceKind kind) {
     return kind == SourceKind::llm || kind == SourceKind::http || kind == SourceKind::mcp;
 }
+
+/// Keys of the commits that answer for phantoms.
+constexpr std::string_view remarks_key = "phantoms/";
 
 bool brings_crew(const Record& record) {
     return record.kind == RecordKind::run_started || record.kind == RecordKind::reconfigured;
@@ -77,6 +83,19 @@ Result<Judgement> Fold::judge(const Record& record) {
         judgement.verdict.refusals = std::move(decision->refusals);
         return judgement;
     }
+    Result<std::vector<Refusal>> phantoms = phantoms_of(record);
+    if (!phantoms.ok()) return phantoms.error();
+    const auto is_refused = [&](const Refusal& phantom) {
+        const RegionSpec* spec = board_.spec(record.writes[phantom.line - 1].region);
+        return spec != nullptr && spec->grounded == Grounding::refuse;
+    };
+    judgement.verdict.refusals = std::move(*phantoms);
+    if (std::any_of(judgement.verdict.refusals.begin(), judgement.verdict.refusals.end(), is_refused)) {
+        judgement.verdict.accepted = false;
+        judgement.verdict.stale_members.clear();
+        std::erase_if(judgement.verdict.refusals, [&](const Refusal& phantom) { return !is_refused(phantom); });
+        return judgement;
+    }
     judgement.verdict.outcomes = decision->outcomes;
     judgement.verdict.state_hash = board_.state_hash_after(*decision);
     judgement.decision = std::move(*decision);
@@ -132,12 +151,14 @@ Status Fold::step(Folded& folded) {
     count_scratch(folded.changes);
     const Status fed = feed_consequences(*folded.logged);
     if (!fed.ok()) return fed;
-    const bool owed = consequences_ && consequences_->owes();
+    feed_remarks(*folded.logged);
+    const bool owed = !remarked_.empty() || (consequences_ && consequences_->owes());
     Result<Effects> effects = scheduler_.step(FoldedRecord{*folded.logged, folded.changes, scratch_left(), owed});
     if (!effects.ok()) return effects.error();
     folded.effects = std::move(*effects);
     if (folded.effects.follow_retraction) {
-        Result<Record> next = consequences_->next(folded.logged->position, board_.meta().version);
+        Result<Record> next = remarked_.empty() ? consequences_->next(folded.logged->position, board_.meta().version)
+                                                : answer_remarks(folded.logged->position);
         if (!next.ok()) return next.error();
         folded.effects.append = std::move(*next);
     }
@@ -191,6 +212,130 @@ Authority Fold::authority_of(const Record& record) const {
         return (*shown)->count(entry) > 0;
     };
     return authority;
+}
+
+Result<SeenTexts> Fold::seen_by(const Activation& live, const SourceSpec& source) const {
+    SeenTexts seen;
+    std::map<EntryId, EntryPtr> entries;
+    for (const MatchPtr& member : live.members) {
+        for (const EntryPtr& entry : member->entries) {
+            if (entry) entries[entry->id] = entry;
+        }
+    }
+    const View view = board_.view(live.snapshot);
+    std::set<EntryId> ids = live.seen;
+    // What the other kinds are shown is on record with each call.
+    if (!calls_out(source.kind)) {
+        Result<std::set<EntryId>> shown = shown_ids(source, first_bindings(live.members), view);
+        if (!shown.ok()) return shown.error();
+        ids.insert(shown->begin(), shown->end());
+    }
+    for (const EntryId& id : ids) {
+        if (entries.count(id) > 0) continue;
+        Result<EntryPtr> entry = view.find_any(id);
+        if (!entry.ok()) return entry.error();
+        if (*entry) entries[id] = std::move(*entry);
+    }
+    std::map<std::string, std::uint64_t> counts;
+    for (const auto& [id, entry] : entries) {
+        seen.add(entry->content);
+        seen.add_name(to_text(id));
+        ++counts[id.region];
+    }
+    for (const auto& [region, count] : counts) seen.add_count(count);
+    seen.add_count(live.members.size());
+    for (const auto& [name, value] : scheduler_.crew()->inputs) seen.add(value);
+    seen.add_text(source.llm.prompt);
+    seen.add_text(source.help);
+    for (const Position answer : live.answers_seen) {
+        const Result<std::shared_ptr<const LoggedRecord>> logged = board_.entries().record(answer);
+        if (!logged.ok()) return logged.error();
+        for (const std::string& part : (*logged)->record.parts) {
+            const Result<Value> value = parse_json(part);
+            if (value.ok()) {
+                seen.add(*value);
+            } else {
+                seen.add_text(part);
+            }
+        }
+    }
+    return seen;
+}
+
+// Rules write what the crew's author wrote, and what comes from outside has seen more than the board.
+Result<std::vector<Refusal>> Fold::phantoms_of(const Record& record) const {
+    std::vector<Refusal> refusals;
+    const Activation* live = record.activation ? scheduler_.activation(record.activation) : nullptr;
+    const std::optional<std::uint32_t> index = scheduler_.source_index(record.author);
+    if (live == nullptr || !index) return refusals;
+    const SourceSpec& source = scheduler_.crew()->sources[*index];
+    std::optional<SeenTexts> seen;
+    for (std::uint32_t line = 0; line < record.writes.size(); ++line) {
+        const Write& write = record.writes[line];
+        const RegionSpec* spec = board_.spec(write.region);
+        const bool takes_away = write.op == WriteOp::retract || write.op == WriteOp::remove;
+        if (spec == nullptr || spec->grounded == Grounding::none || takes_away) continue;
+        if (!seen) {
+            Result<SeenTexts> texts = seen_by(*live, source);
+            if (!texts.ok()) return texts.error();
+            seen = std::move(*texts);
+        }
+        seen->add_count(write.cites.size());
+        for (const Phantom& phantom : phantoms_in(write.content, spec->grounded_fields, *seen)) {
+            refusals.push_back({line + 1, RefusalRule::phantom, phantom_text(phantom, record.author),
+                                Value::object({{"kind", Value(to_text(phantom.kind))},
+                                               {"text", Value(valid_utf8(phantom.text))},
+                                               {"path", Value(phantom.path)}})});
+        }
+    }
+    return refusals;
+}
+
+void Fold::feed_remarks(const LoggedRecord& logged) {
+    const Record& record = logged.record;
+    if (record.kind != RecordKind::commit) return;
+    if (record.author == "system" && record.idempotency_key.starts_with(remarks_key)) {
+        remarked_.erase({std::strtoull(record.idempotency_key.c_str() + remarks_key.size(), nullptr, 10)});
+    }
+    if (logged.verdict.accepted && !logged.verdict.refusals.empty()) remarked_.insert(logged.position);
+}
+
+// One commit for the phantoms of one commit: named in `phantoms`, or asked about where the region says.
+Result<Record> Fold::answer_remarks(Position at) const {
+    const Result<std::shared_ptr<const LoggedRecord>> remarked = board_.entries().record(*remarked_.begin());
+    if (!remarked.ok()) return remarked.error();
+    Record commit;
+    commit.kind = RecordKind::commit;
+    commit.decided_at = at;
+    commit.author = "system";
+    commit.snapshot = board_.meta().version;
+    commit.reason = "it says what its author had not seen";
+    commit.idempotency_key = std::string(remarks_key) + std::to_string(remarked_.begin()->number);
+    for (const Refusal& remark : (*remarked)->verdict.refusals) {
+        const EntryId id = written_entry(**remarked, remark.line - 1);
+        const RegionSpec* spec = board_.spec((*remarked)->record.writes[remark.line - 1].region);
+        if (spec == nullptr || id.number == 0) continue;
+        Write write;
+        write.why = remark.message;
+        write.cites = {{id, 0}};
+        if (spec->grounded == Grounding::question) {
+            const RegionSpec* into = board_.spec(spec->questions_into);
+            if (into == nullptr) continue;
+            write.op = policy_of(into->policy).operations().front();
+            write.region = spec->questions_into;
+            write.content =
+                Value::object({{"text", Value("What is the source of " + to_text(id) + "? " + remark.message)}});
+        } else {
+            write.op = WriteOp::put;
+            write.region = phantoms_region_name;
+            write.content = remark.current;
+            write.content.set("entry", Value(to_text(id)));
+            write.content.set("author", Value((*remarked)->record.author));
+        }
+        write.seal();
+        commit.writes.push_back(std::move(write));
+    }
+    return commit;
 }
 
 // A crew that declares on_retract on an old board learns from its log what rests on what.

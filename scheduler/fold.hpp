@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,6 +17,7 @@
 #include "board/record_codec.hpp"
 #include "board/record_index.hpp"
 #include "scheduler/consequences.hpp"
+#include "scheduler/grounding.hpp"
 #include "scheduler/scheduler.hpp"
 
 namespace stele {
@@ -69,6 +71,11 @@ private:
     void count_scratch(const std::vector<EntryChange>& changes);
     [[nodiscard]] bool scratch_left() const;
     Status feed_consequences(const LoggedRecord& logged);
+    /// The phantoms in a commit of an activation, for each write into a grounded region.
+    [[nodiscard]] Result<std::vector<Refusal>> phantoms_of(const Record& record) const;
+    [[nodiscard]] Result<SeenTexts> seen_by(const Activation& live, const SourceSpec& source) const;
+    void feed_remarks(const LoggedRecord& logged);
+    [[nodiscard]] Result<Record> answer_remarks(Position at) const;
     Result<std::shared_ptr<const CrewSpec>> crew_of(const std::string& text, const std::string& base_directory,
                                                     const std::string& inputs);
 
@@ -81,6 +88,8 @@ private:
     std::shared_ptr<const CrewSpec> crew_read_;
     std::optional<RecordIndexWriter> index_;
     std::optional<Consequences> consequences_;
+    /// Accepted commits with phantoms that are not flagged or asked about yet.
+    std::set<Position> remarked_;
     Scheduler scheduler_;
 };
 

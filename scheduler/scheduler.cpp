@@ -581,6 +581,7 @@ void Scheduler::fold_claim(const FoldedRecord& folded, Effects& effects) {
     claimed.calls_made = 0;
     claimed.seen.clear();
     claimed.answers_used.clear();
+    claimed.answers_seen.clear();
     claimed.process_group = 0;
     claimed.epoch = record.epoch;
     if (crew_->sources[source].wake == WakeMode::once) state.once_done = true;
@@ -636,6 +637,7 @@ void Scheduler::fold_called(const Record& record) {
     live.seen.insert(record.seen.begin(), record.seen.end());
     if (record.answered_by) {
         if (record.target == CallTarget::model) live.answers_used.push_back(record.call_key);
+        if (record.target != CallTarget::model) live.answers_seen.push_back(record.answered_by);
         return;
     }
     LiveCall call{record.author, record.target == CallTarget::model ? record.word : std::string(), record.amounts,
@@ -652,6 +654,7 @@ void Scheduler::fold_returned(const LoggedRecord& logged) {
     const LiveCall call = std::move(found->second);
     live.calls.erase(found);
     budgets_.settle({call.source, call.model}, call.reserved, record.amounts, record.estimated);
+    if (call.model.empty()) live.answers_seen.push_back(logged.position);
     if (call.key == Hash128{}) return;
     if (--being_called_[call.key] == 0) being_called_.erase(call.key);
     if (static_cast<OutcomeKind>(record.outcome) != OutcomeKind::ok) return;

@@ -70,6 +70,8 @@ struct Activation {
     std::set<EntryId> seen;
     /// Keys of the model's answers that it rests on: an attempt that fails by them must not get them again.
     std::vector<Hash128> answers_used;
+    /// Records with what tools and services answered it: seen, like entries.
+    std::vector<Position> answers_seen;
     /// Epoch of its claim; older than the board's when its owner died.
     Position epoch;
     /// waiting: not before this.

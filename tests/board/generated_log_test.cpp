@@ -1,7 +1,8 @@
 // A log of 100,000 writes by 200 sources is asked what the index can answer, and read whole for comparison.
 #include <doctest/doctest.h>
 
-#include <map>
+#include <algorithm>
+#include <set>
 
 #include "board/log/memory_store.hpp"
 #include "board/provenance.hpp"
@@ -38,8 +39,16 @@ TEST_CASE("a long log gives the answers that reading all of it gives") {
     for (Position at{1}; at <= last; ++at.number) {
         const Result<std::shared_ptr<const LoggedRecord>> logged = provenance.record(at);
         REQUIRE(logged.ok());
+        std::set<RecordTerm> terms;
+        for_each_term(**logged, [&](RecordTermKind kind, std::string_view text) {
+            terms.insert({kind, std::string(text)});
+        });
         for (std::size_t i = 0; i < queries.size(); ++i) {
-            if (answers(**logged, queries[i])) expected[i].push_back(at.number);
+            const auto has_one = [&](const std::vector<RecordTerm>& any) {
+                return std::any_of(any.begin(), any.end(),
+                                   [&](const RecordTerm& term) { return terms.count(term) > 0; });
+            };
+            if (std::all_of(queries[i].begin(), queries[i].end(), has_one)) expected[i].push_back(at.number);
         }
     }
     std::size_t found_all = 0;

@@ -39,6 +39,39 @@ struct Model {
     }
 };
 
+// The same fixed point by a worklist, for what is too large to go over again and again: each justification
+// counts what it still waits for.
+std::set<EntryId> suspects_of_many(const Model& model) {
+    std::map<EntryId, std::vector<std::pair<EntryId, std::size_t>>> waits;
+    std::map<std::pair<EntryId, std::size_t>, std::size_t> missing;
+    std::set<EntryId> supported;
+    std::vector<EntryId> work;
+    const auto support = [&](const EntryId& id) {
+        if (supported.insert(id).second) work.push_back(id);
+    };
+    for (const auto& [id, entry] : model.entries) {
+        if (!entry.active) continue;
+        for (std::size_t j = 0; j < entry.justifications.size(); ++j) {
+            const std::vector<EntryId>& supports = entry.justifications[j].supports;
+            missing[{id, j}] = supports.size();
+            for (const EntryId& one : supports) waits[one].emplace_back(id, j);
+            if (supports.empty()) support(id);
+        }
+    }
+    while (!work.empty()) {
+        const EntryId id = work.back();
+        work.pop_back();
+        for (const auto& waiting : waits[id]) {
+            if (--missing[waiting] == 0) support(waiting.first);
+        }
+    }
+    std::set<EntryId> suspects;
+    for (const auto& [id, entry] : model.entries) {
+        if (entry.active && supported.count(id) == 0) suspects.insert(id);
+    }
+    return suspects;
+}
+
 EntryId id(std::uint64_t number) { return {number % 3 == 0 ? "claims" : "evidence", number}; }
 
 }  // namespace
@@ -80,6 +113,7 @@ TEST_CASE("suspects after each change are those of the fixed point, cycles and s
             const std::vector<EntryId> told = graph.apply(list);
             const std::set<EntryId> now = model.suspects();
             REQUIRE(graph.suspects() == now);
+            REQUIRE(suspects_of_many(model) == now);
             std::vector<EntryId> expected;
             std::set_symmetric_difference(before.begin(), before.end(), now.begin(), now.end(),
                                           std::back_inserter(expected));
@@ -128,7 +162,7 @@ TEST_CASE("on a hundred thousand entries a retraction costs what it touches") {
         graph.apply({&change, 1});
         model.entries[change.id] = std::move(change);
     }
-    REQUIRE(graph.suspects() == model.suspects());
+    REQUIRE(graph.suspects() == suspects_of_many(model));
     std::vector<double> us_per_hundred;
     for (int i = 0; i < 2'000; ++i) {
         const EntryId id{"e", random() % entries + 1};
@@ -140,7 +174,7 @@ TEST_CASE("on a hundred thousand entries a retraction costs what it touches") {
         us_per_hundred.push_back(us * 100 / static_cast<double>(std::max<std::size_t>(affected, 100)));
         model.entries[id] = change;
     }
-    CHECK(graph.suspects() == model.suspects());
+    CHECK(graph.suspects() == suspects_of_many(model));
     std::sort(us_per_hundred.begin(), us_per_hundred.end());
     MESSAGE("p99 of a retraction: " << us_per_hundred[us_per_hundred.size() * 99 / 100] << " us for 100 entries");
 }

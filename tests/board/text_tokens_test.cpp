@@ -34,6 +34,7 @@ TEST_CASE("a text is words in lower case and numbers in one spelling") {
           "#124e-3 #124e-1 #1234567e0 #12e2 #0e0 #0e0 #7e-1 #15e2");
     CHECK(spelled("12.4 % 12.4% 12.40 percent 3 per cent 12 persons") == "%124e-3 %124e-3 %124e-3 %3e-2 #12e0 persons");
     CHECK(spelled("12.4\u00a0% and 9\u202f%") == "%124e-3 and %9e-2");
+    CHECK(spelled("\u201cas said\u201d\u2014twice\u2026 \u00abhier\u00bb 5\u20ac") == "as said twice hier #5e0");
     CHECK(spelled("3rd 10k x86_64 v1.2.3 1,23 1234,567") == "3rd 10k x86_64 v1 #23e-1 #1e0 #23e0 #1234e0 #567e0");
     CHECK(spelled("2026-11-25 -5") == "#2026e0 #11e0 #25e0 #5e0");
     CHECK(spelled("") == "");
