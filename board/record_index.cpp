@@ -1,7 +1,11 @@
 #include "board/record_index.hpp"
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #include <algorithm>
 #include <cassert>
+#include <cstring>
 #include <deque>
 #include <optional>
 
@@ -13,28 +17,35 @@ namespace {
 
 constexpr char segment_kind = 's';
 constexpr char block_kind = 'y';
-constexpr std::size_t term_bytes = 6;
+// A term is 48 bits of a hash: the upper ones say in which bucket of a segment it is, the next 32 stand there.
 constexpr int place_bits = 16;
-constexpr std::size_t fetched_first = 4;  // keys of one term read at once; doubled up to fetched_max
+constexpr int bucket_bits = 10;
+constexpr int term_bits = 48;
+constexpr std::size_t fetched_first = 4;  // segments of one term found at once; doubled up to fetched_max
 constexpr std::size_t fetched_max = 64;
 constexpr std::uint8_t as_list = 0;
 constexpr std::uint8_t as_bitmap = 1;
 
+// Seeded with the key of the board's family, so that boards of other families do not share their terms.
 std::uint64_t hash_of(const FamilyKey& family, RecordTermKind kind, std::string_view text) {
-    std::string bytes(1, static_cast<char>(kind));
-    bytes += text;
-    return keyed_digest(family, bytes).high >> place_bits;
+    const std::string_view key(reinterpret_cast<const char*>(family.data()), family.size());
+    const std::uint64_t seed = read_be64(key) ^ (read_be64(key.substr(8)) + static_cast<std::uint64_t>(kind));
+    return XXH3_64bits_withSeed(text.data(), text.size(), seed) >> place_bits;
 }
 
-std::string term_prefix(BoardNumber board, std::uint64_t term) {
+std::uint64_t bucket_of(std::uint64_t term) { return term >> (term_bits - bucket_bits); }
+std::uint32_t rest_of(std::uint64_t term) { return static_cast<std::uint32_t>(term >> (term_bits - bucket_bits - 32)); }
+
+std::string bucket_prefix(BoardNumber board, std::uint64_t bucket) {
     std::string key(1, segment_kind);
     append_be64(key, board.number);
-    for (int shift = 40; shift >= 0; shift -= 8) key.push_back(static_cast<char>((term >> shift) & 0xff));
+    key.push_back(static_cast<char>(bucket >> 8));
+    key.push_back(static_cast<char>(bucket & 0xff));
     return key;
 }
 
-std::string segment_key(BoardNumber board, std::uint64_t term, std::uint32_t segment) {
-    std::string key = term_prefix(board, term);
+std::string segment_key(BoardNumber board, std::uint64_t bucket, std::uint32_t segment) {
+    std::string key = bucket_prefix(board, bucket);
     append_be32(key, segment);
     return key;
 }
@@ -49,6 +60,20 @@ std::string block_key(BoardNumber board, std::uint64_t block) {
 Error damaged(const char* why) {
     return Error{ErrorCode::corrupt, std::string("the index of records is damaged (") + why +
                                          "); it is made from the log: stele verify --repair makes it anew"};
+}
+
+/// The places of one term in a bucket; nothing when it is not there. `damaged` when the bucket cannot be read.
+std::optional<std::string> find_in_bucket(std::string_view bucket, std::uint32_t rest, bool& damaged) {
+    ByteReader in(bucket);
+    while (in.ok() && !in.at_end()) {
+        const std::uint32_t found = read_be32(in.raw(4));
+        const std::string_view places = in.text();
+        if (!in.ok()) break;
+        if (found == rest) return std::string(places);
+        if (found > rest) return std::nullopt;  // they stand in order
+    }
+    damaged = damaged || !in.ok();
+    return std::nullopt;
 }
 
 std::string encode_places(const std::vector<std::uint64_t>& postings, std::size_t from, std::size_t to,
@@ -115,14 +140,15 @@ public:
     TermCursor(const StateStore& store, BoardNumber board, std::uint64_t term, bool reverse)
         : store_(store), board_(board), term_(term), reverse_(reverse) {}
 
-    /// The nearest segment at or past `segment` in the cursor's direction that has the term, and its places.
-    Result<std::optional<std::uint32_t>> seek(std::uint32_t segment) {
+    /// The nearest segment from `segment` to `limit`, in the cursor's direction, that has the term. What lies
+    /// beyond is not looked at: a spelling that never occurs must not cost a walk over the whole log.
+    Result<std::optional<std::uint32_t>> seek(std::uint32_t segment, std::uint32_t limit) {
         while (!fetched_.empty() && is_before(fetched_.front().segment, segment)) fetched_.pop_front();
-        if (fetched_.empty() && !at_end_) {
-            const Status read = fetch(segment);
+        if (fetched_.empty()) {
+            const Status read = fetch(segment, limit);
             if (!read.ok()) return read.error();
         }
-        if (fetched_.empty()) return std::optional<std::uint32_t>();
+        if (fetched_.empty() || is_before(limit, fetched_.front().segment)) return std::optional<std::uint32_t>();
         return std::optional<std::uint32_t>(fetched_.front().segment);
     }
     /// Of the segment that seek() found.
@@ -136,33 +162,42 @@ private:
 
     [[nodiscard]] bool is_before(std::uint32_t a, std::uint32_t b) const { return reverse_ ? a > b : a < b; }
 
-    Status fetch(std::uint32_t segment) {
-        const std::string prefix = term_prefix(board_, term_);
-        const std::string from = reverse_ ? prefix : segment_key(board_, term_, segment);
-        // Exclusive, and the segment itself may be wanted.
-        const std::string to = reverse_ ? segment_key(board_, term_, segment) + '\0' : prefix + std::string(5, '\xff');
-        Status bad = Done{};
+    Status fetch(std::uint32_t segment, std::uint32_t limit) {
+        const std::int64_t step = reverse_ ? -1 : 1;
+        std::int64_t first = segment;
+        if (looked_to_) first = reverse_ ? std::min(first, *looked_to_) : std::max(first, *looked_to_);
+        if (reverse_ ? first < limit : first > limit) return Done{};
+        const std::uint64_t bucket = bucket_of(term_);
+        const auto low = static_cast<std::uint32_t>(reverse_ ? limit : first);
+        const auto high = static_cast<std::uint32_t>(reverse_ ? first : limit);
+        bool unreadable = false;
         std::size_t wanted = count_;
+        const std::size_t prefix_bytes = bucket_prefix(board_, bucket).size();
         const Status scanned =
-            store_.scan(Column::terms, from, to, reverse_, [&](std::string_view key, std::string_view value) {
-                if (key.size() != prefix.size() + 4) {
-                    bad = damaged("a key has the wrong length");
-                    return false;
-                }
-                fetched_.push_back({read_be32(key.substr(prefix.size())), std::string(value)});
-                return --wanted > 0;
-            });
+            store_.scan(Column::terms, segment_key(board_, bucket, low), segment_key(board_, bucket, high) + '\0',
+                        reverse_, [&](std::string_view key, std::string_view value) {
+                            unreadable = unreadable || key.size() != prefix_bytes + 4;
+                            if (unreadable) return false;
+                            std::optional<std::string> places = find_in_bucket(value, rest_of(term_), unreadable);
+                            if (places) {
+                                fetched_.push_back({read_be32(key.substr(prefix_bytes)), std::move(*places)});
+                                --wanted;
+                            }
+                            return wanted > 0 && !unreadable;
+                        });
         if (!scanned.ok()) return scanned;
-        at_end_ = wanted > 0;
+        if (unreadable) return damaged("a bucket cannot be read");
+        looked_to_ = (wanted > 0 ? std::int64_t{limit} : std::int64_t{fetched_.back().segment}) + step;
         count_ = std::min(count_ * 2, fetched_max);
-        return bad;
+        return Done{};
     }
 
     const StateStore& store_;
     BoardNumber board_;
     std::uint64_t term_;
     bool reverse_;
-    bool at_end_ = false;
+    /// The next segment that has not been looked at, in its direction.
+    std::optional<std::int64_t> looked_to_;
     std::size_t count_ = fetched_first;
     std::deque<Fetched> fetched_;
 };
@@ -230,12 +265,20 @@ void RecordIndexWriter::write_block(std::uint64_t block, StoreBatch& batch) {
 void RecordIndexWriter::write_segment(std::uint64_t segment, StoreBatch& batch) {
     std::sort(postings_.begin(), postings_.end());
     for (std::size_t from = 0; from < postings_.size();) {
-        std::size_t to = from;
-        while (to < postings_.size() && postings_[to] >> place_bits == postings_[from] >> place_bits) ++to;
-        batch.put(Column::terms,
-                  segment_key(board_, postings_[from] >> place_bits, static_cast<std::uint32_t>(segment)),
-                  encode_places(postings_, from, to, shape_.segment_records));
-        from = to;
+        const std::uint64_t bucket = bucket_of(postings_[from] >> place_bits);
+        ByteWriter out;
+        while (from < postings_.size() && bucket_of(postings_[from] >> place_bits) == bucket) {
+            const std::uint32_t rest = rest_of(postings_[from] >> place_bits);
+            std::size_t to = from;
+            while (to < postings_.size() && bucket_of(postings_[to] >> place_bits) == bucket &&
+                   rest_of(postings_[to] >> place_bits) == rest) {
+                ++to;
+            }
+            for (int shift = 24; shift >= 0; shift -= 8) out.u8(static_cast<std::uint8_t>(rest >> shift));
+            out.text(encode_places(postings_, from, to, shape_.segment_records));
+            from = to;
+        }
+        batch.put(Column::terms, segment_key(board_, bucket, static_cast<std::uint32_t>(segment)), out.take());
     }
     const std::uint64_t blocks = shape_.segment_records / shape_.block_records;
     for (std::uint64_t block = segment * blocks; block + 1 < (segment + 1) * blocks; ++block) {
@@ -299,7 +342,8 @@ struct RecordIndex::Search {
             for (std::vector<TermCursor>& group : groups) {
                 std::optional<std::uint32_t> nearest;
                 for (TermCursor& cursor : group) {
-                    const Result<std::optional<std::uint32_t>> found = cursor.seek(segment);
+                    const std::uint32_t limit = nearest.value_or(reverse ? low : high);
+                    const Result<std::optional<std::uint32_t>> found = cursor.seek(segment, limit);
                     if (!found.ok()) return found.error();
                     if (found->has_value() && (!nearest || (reverse ? **found > *nearest : **found < *nearest))) {
                         nearest = **found;
@@ -326,9 +370,9 @@ struct RecordIndex::Search {
         for (std::vector<TermCursor>& group : groups) {
             PlaceSet any(size);
             for (TermCursor& cursor : group) {
-                const Result<std::optional<std::uint32_t>> found = cursor.seek(segment);
+                const Result<std::optional<std::uint32_t>> found = cursor.seek(segment, segment);
                 if (!found.ok()) return found.error();
-                if (!found->has_value() || **found != segment) continue;
+                if (!found->has_value()) continue;
                 if (!any.insert_encoded(cursor.places())) return damaged("a list of records cannot be read");
             }
             if (all) {
@@ -362,28 +406,33 @@ struct RecordIndex::Search {
             index.store_.get(Column::terms, block_key(index.board_, block));
         if (!stored.ok()) return stored.error();
         if (!stored->has_value()) return damaged("a block is missing");
-        std::vector<std::vector<std::uint32_t>> wanted;
+        // Terms as they stand in the block: what is compared most often is compared as bytes.
+        std::vector<std::vector<std::string>> wanted;
         for (const std::vector<RecordTerm>& any : query) {
             wanted.emplace_back();
             for (const RecordTerm& term : any) {
-                wanted.back().push_back(
-                    static_cast<std::uint32_t>(hash_of(index.family_, term.kind, term.text) >> place_bits));
+                std::string bytes;
+                append_be32(bytes, static_cast<std::uint32_t>(hash_of(index.family_, term.kind, term.text) >> 16));
+                wanted.back().push_back(std::move(bytes));
             }
         }
         std::vector<bool> worth;
         ByteReader in(**stored);
-        std::vector<bool> has(wanted.size());
-        for (std::uint64_t place = 0; place < size; ++place) {
-            has.assign(wanted.size(), false);
-            for (std::uint64_t left = in.count(4); left > 0; --left) {
-                const std::uint32_t term = read_be32(in.raw(4));
-                for (std::size_t group = 0; group < wanted.size(); ++group) {
-                    if (std::find(wanted[group].begin(), wanted[group].end(), term) != wanted[group].end()) {
-                        has[group] = true;
-                    }
-                }
+        const auto has = [](std::string_view terms, const std::string& term) {
+            std::uint32_t sought = 0;
+            std::memcpy(&sought, term.data(), sizeof sought);
+            for (std::size_t at = 0; at < terms.size(); at += sizeof sought) {
+                std::uint32_t found = 0;
+                std::memcpy(&found, terms.data() + at, sizeof found);
+                if (found == sought) return true;
             }
-            worth.push_back(std::all_of(has.begin(), has.end(), [](bool one) { return one; }));
+            return false;
+        };
+        for (std::uint64_t place = 0; place < size; ++place) {
+            const std::string_view terms = in.raw(in.count(4) * 4);
+            worth.push_back(std::all_of(wanted.begin(), wanted.end(), [&](const std::vector<std::string>& any) {
+                return std::any_of(any.begin(), any.end(), [&](const std::string& term) { return has(terms, term); });
+            }));
         }
         if (!in.ok() || !in.at_end()) return damaged("a block cannot be read");
         return look_through(first, first + size - 1,

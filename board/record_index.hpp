@@ -2,12 +2,13 @@
 // that have them, so that a question about the log costs what it finds and not how long the log is.
 // Kept in Column::terms, written in the same batch as the records it is about.
 //
-// The log is cut into segments of so many records. A full segment has one key per term, with the places
-// of its records as a list or, where they are many, a bitmap; terms stand as 48 bits of a MAC under the
-// board family's key, so the index tells nobody what is in a log, and what it answers is checked against
-// the record. Within the newest segment, each full block of records has one key that lists the terms of
-// each record; the rest of the log, shorter than a block, is read itself. The shape is that of a search
-// engine's segments (Zobel and Moffat, "Inverted files for text search engines", 2006) with one merge.
+// The log is cut into segments of so many records. The terms of a full segment stand in buckets by their
+// hash, one key for each bucket, every term with the places of its records as a list or, where they are
+// many, a bitmap. Only hashes stand there, so what the index answers is checked against the record. (A key
+// for each term was three times as many keys as the records themselves have, and cost more than they do.)
+// Within the newest segment, each full block of records has one key that lists the terms of each record;
+// the rest of the log, shorter than a block, is read itself. The shape is that of a search engine's segments
+// (Zobel and Moffat, "Inverted files for text search engines", 2006) with one merge.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +26,7 @@ namespace stele {
 
 struct IndexShape {
     std::uint32_t block_records = 256;
-    std::uint32_t segment_records = 4'096;  // a multiple of the block, at most 65,536
+    std::uint32_t segment_records = 8'192;  // a multiple of the block, at most 65,536
 };
 
 /// A record for a position that is in the log.

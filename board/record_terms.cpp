@@ -27,7 +27,6 @@ void visit_commit(const LoggedRecord& logged, const std::function<void(RecordTer
             const EntryId id = cited_entry(logged, cite);
             if (id.number != 0) visit(RecordTermKind::cite, to_text(id));
         }
-        if (const EntryId id = written_entry(logged, line); id.number != 0) visit(RecordTermKind::wrote, to_text(id));
         // One that lives in memory still has its content as a value.
         if (write.content.is_null()) {
             for_each_text(content_of(write), [&](std::string_view text) { visit_text(text, visit); });

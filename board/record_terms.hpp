@@ -19,7 +19,6 @@ enum class RecordTermKind : std::uint8_t {
     outcome,     // "refused", the number of an outcome, or the record's word ("interrupt", "budget")
     cite,        // an entry that some write cites: "evidence/12"
     bound,       // an entry that woke the activation which this record begins
-    wrote,       // an entry that the commit changed
     word,        // of the contents and reasons of a commit's writes
     number,      // the same, canonical (text_tokens.hpp)
 };

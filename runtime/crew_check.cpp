@@ -242,6 +242,23 @@ std::string conflicts_text(const RegionSpec& region) {
     return {};
 }
 
+std::string grounded_text(const RegionSpec& region) {
+    const std::string what = region.grounded_fields.empty() ? std::string("numbers, quotations, URLs and identifiers")
+                                                            : "numbers, quotations, URLs and identifiers in " +
+                                                                  joined(region.grounded_fields, ", ", "");
+    switch (region.grounded) {
+        case Grounding::refuse:
+            return what + " that a source had not seen refuse its commit";
+        case Grounding::flag:
+            return what + " that a source had not seen are named in the region phantoms";
+        case Grounding::question:
+            return what + " that a source had not seen are asked about in " + region.questions_into;
+        case Grounding::none:
+            break;
+    }
+    return {};
+}
+
 void describe_region(Sheet& sheet, const CrewSpec& crew, const RegionSpec& region) {
     sheet.heading("Region " + region.name + " (" + to_text(region.policy) + ")");
     if (!region.help.empty()) sheet.line("help", region.help);
@@ -253,6 +270,7 @@ void describe_region(Sheet& sheet, const CrewSpec& crew, const RegionSpec& regio
     sheet.line("writers", writers_text(crew, region));
     sheet.line("readers", readers_text(crew, region));
     sheet.line("conflicts", conflicts_text(region));
+    if (region.grounded != Grounding::none) sheet.line("grounded", grounded_text(region));
     sheet.line("visible", "to every activation that starts after the commit; never to one that is running");
 }
 

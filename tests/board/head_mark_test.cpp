@@ -174,7 +174,13 @@ TEST_CASE("random damage to a head file never gives a mark that was not written"
             CHECK((*read == mark(5) || *read == mark(6)));
             if (is_head_mark_whole(folder.path())) CHECK(*read == mark(6));
         }
-        CHECK(is_head_mark_whole(folder.path()) == (bytes == whole));
+        // What stands behind the checksum says nothing.
+        constexpr std::size_t said_bytes = 72;
+        bool same = true;
+        for (const std::size_t slot : {std::size_t{0}, slot_bytes}) {
+            same = same && bytes.compare(slot, said_bytes, whole, slot, said_bytes) == 0;
+        }
+        CHECK(is_head_mark_whole(folder.path()) == same);
     }
 }
 

@@ -142,7 +142,7 @@ RecordTerm random_term(std::mt19937& random) {
         case 5:
             return entry_term(RecordTermKind::bound, {"evidence", random() % 20 + 1});
         case 6:
-            return entry_term(RecordTermKind::wrote, {"claims", random() % 20 + 1});
+            return {RecordTermKind::record, random() % 2 == 0 ? "commit" : "result"};
         case 7:
             return {RecordTermKind::number, std::to_string(random() % 9) + "e0"};
         default:

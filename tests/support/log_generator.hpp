@@ -64,12 +64,14 @@ public:
         }
         const std::string author = "source_" + std::to_string(dice_() % shape_.sources);
         const Position snapshot = board_->meta().last;
+        evidence_seen_ = evidence_;
+        claims_seen_ = claims_;
         Record claim;
         claim.kind = RecordKind::claimed;
         claim.author = author;
         claim.snapshot = snapshot;
         claim.duration_ms = 60'000;
-        if (evidence_ > 0) claim.members.push_back({{}, {{{"evidence", recent(evidence_)}, 1}}, {}});
+        if (evidence_ > 0) claim.members.push_back({{}, {{{"evidence", recent(evidence_seen_)}, 1}}, {}});
         append(std::move(claim), {}, nullptr);
         Record commit;
         commit.kind = RecordKind::commit;
@@ -149,13 +151,14 @@ private:
             write.region = "claims";
             write.content =
                 Value::object({{"file", file}, {"text", std::move(text)}, {"confidence", Value::number(0.5)}});
-            if (evidence_ > 3)
-                write.cites = {{{"evidence", recent(evidence_)}, 0}, {{"evidence", recent(evidence_)}, 0}};
+            if (evidence_seen_ > 3)
+                write.cites = {{{"evidence", recent(evidence_seen_)}, 0}, {{"evidence", recent(evidence_seen_)}, 0}};
             ++claims_;
         } else if (kind == 8) {
             write.region = "report";
             write.content = Value::object({{"text", std::move(text)}});
-            if (claims_ > 3) write.cites = {{{"claims", recent(claims_)}, 0}, {{"claims", recent(claims_)}, 0}};
+            if (claims_seen_ > 3)
+                write.cites = {{{"claims", recent(claims_seen_)}, 0}, {{"claims", recent(claims_seen_)}, 0}};
         } else {
             write.op = WriteOp::put;
             write.region = "status";
@@ -195,6 +198,8 @@ private:
     std::uint64_t written_ = 0;
     std::uint64_t evidence_ = 0;
     std::uint64_t claims_ = 0;
+    std::uint64_t evidence_seen_ = 0;
+    std::uint64_t claims_seen_ = 0;
     std::vector<std::string> rare_;
 };
 
