@@ -2,7 +2,6 @@
 #include <fstream>
 #include <iostream>
 
-#include "board/log/write_log.hpp"
 #include "runtime/commands.hpp"
 #include "runtime/open_board.hpp"
 #include "runtime/trace_export.hpp"
@@ -18,15 +17,7 @@ ExitCode command_export(const ExportOptions& options) {
     if (!board.ok()) return complain(board.error());
     const std::shared_ptr<const CrewSpec> crew = crew_at(*board, board->last);
     const RecordWalk walk = [&](const std::function<bool(const LoggedRecord&)>& visit) {
-        const std::unique_ptr<WriteLog> log = make_store_log(board->data->store(), board->info.number);
-        Status bad = Done{};
-        const Status walked = log->read({1}, [&](Position position, std::string_view bytes) {
-            if (position > board->last) return false;
-            const Result<LoggedRecord> logged = decode_frame(position, bytes, DecodeDepth::header, {});
-            if (!logged.ok()) return bad = logged.error(), false;
-            return visit(*logged);
-        });
-        return walked.ok() ? bad : walked;
+        return visit_log(*board, {1}, board->last, DecodeDepth::header, visit);
     };
     std::ofstream file;
     if (!options.output.empty()) {

@@ -6,7 +6,6 @@
 #include <iostream>
 #include <thread>
 
-#include "board/log/write_log.hpp"
 #include "board/nearest.hpp"
 #include "runtime/commands.hpp"
 #include "runtime/open_board.hpp"
@@ -158,27 +157,13 @@ Result<LogQuery> query_of(const OpenBoard& board, const LogOptions& options) {
     return query;
 }
 
-Status visit_all(const OpenBoard& board, Position from, Position until,
-                 const std::function<bool(const LoggedRecord&)>& visit) {
-    const std::unique_ptr<WriteLog> log = make_store_log(board.data->store(), board.info.number);
-    Status bad = Done{};
-    const Status walked = log->read(from, [&](Position position, std::string_view bytes) {
-        if (position > until) return false;
-        const Result<LoggedRecord> logged =
-            decode_frame(position, bytes, DecodeDepth::full, board.entries->blob_loader());
-        if (!logged.ok()) return bad = logged.error(), false;
-        return visit(*logged);
-    });
-    return walked.ok() ? bad : walked;
-}
-
 Status visit_records(const OpenBoard& board, const LogQuery& query, Position from, std::uint64_t last,
                      const std::function<bool(const LoggedRecord&)>& visit) {
     const Position until = std::min(query.until, board.last);
     from = std::max(from, query.from);
     if (query.is_empty()) {
         if (last != 0 && until.number > last) from = std::max(from, Position{until.number - last + 1});
-        return visit_all(board, from, until, visit);
+        return visit_log(board, from, until, DecodeDepth::full, visit);
     }
     const Provenance provenance = board.provenance();
     const auto each = [&](bool reverse, const std::function<bool(const LoggedRecord&)>& found) {

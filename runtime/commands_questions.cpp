@@ -96,7 +96,7 @@ Result<Tree> grow(TreeNode root, std::size_t depth_max,
     return tree;
 }
 
-void print_tree(const Tree& tree, const Terminal& terminal,
+void print_tree(const Tree& tree,
                 const std::function<void(const TreeNode&, const std::string& lead, const std::string& under)>& print) {
     struct Frame {
         std::size_t node;
@@ -104,7 +104,6 @@ void print_tree(const Tree& tree, const Terminal& terminal,
         std::string under;  // of the lines below it
     };
     std::vector<Frame> stack = {{0, "", ""}};
-    (void)terminal;
     while (!stack.empty() && std::cout.good()) {
         const Frame frame = std::move(stack.back());
         stack.pop_back();
@@ -345,7 +344,7 @@ ExitCode command_why(const TreeOptions& options) {
     }
     const TextOptions text = text_options(options.common, *board);
     const Pager pager(options.common.pager);
-    print_tree(*tree, text.terminal, [&](const TreeNode& node, const std::string& lead, const std::string& under) {
+    print_tree(*tree, [&](const TreeNode& node, const std::string& lead, const std::string& under) {
         print_node_head(*board, node, lead, text);
         if (node.same_as || !node.derivation) return;
         Line line(text.terminal.columns);
@@ -401,7 +400,7 @@ ExitCode command_impact(const TreeOptions& options) {
     }
     const TextOptions text = text_options(options.common, *board);
     const Pager pager(options.common.pager);
-    print_tree(*tree, text.terminal, [&](const TreeNode& node, const std::string& lead, const std::string&) {
+    print_tree(*tree, [&](const TreeNode& node, const std::string& lead, const std::string&) {
         print_node_head(*board, node, lead, text);
     });
     std::set<EntryId> entries;

@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <iostream>
 
-#include "board/log/write_log.hpp"
 #include "runtime/commands.hpp"
 #include "runtime/log_stats.hpp"
 #include "runtime/open_board.hpp"
@@ -151,17 +150,11 @@ ExitCode command_stats(const CommonOptions& options) {
     const Result<OpenBoard> board = open_board(options);
     if (!board.ok()) return complain(board.error());
     LogStats stats;
-    const std::unique_ptr<WriteLog> log = make_store_log(board->data->store(), board->info.number);
-    Status bad = Done{};
-    const Status walked = log->read({1}, [&](Position position, std::string_view bytes) {
-        if (position > board->last) return false;
-        const Result<LoggedRecord> logged = decode_frame(position, bytes, DecodeDepth::header, {});
-        if (!logged.ok()) return bad = logged.error(), false;
-        stats.add(*logged);
+    const Status walked = visit_log(*board, {1}, board->last, DecodeDepth::header, [&](const LoggedRecord& logged) {
+        stats.add(logged);
         return true;
     });
     if (!walked.ok()) return complain(walked.error());
-    if (!bad.ok()) return complain(bad.error());
     const std::shared_ptr<const CrewSpec> crew = crew_at(*board, board->last);
     std::map<std::string, std::vector<std::uint64_t>> growth;
     for (const auto& [name, region] : stats.regions()) {

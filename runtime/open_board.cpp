@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <iostream>
 
+#include "board/log/write_log.hpp"
 #include "board/nearest.hpp"
 #include "runtime/owner.hpp"
 
@@ -62,6 +63,19 @@ Result<OpenBoard> open_board(const CommonOptions& options) {
                                              std::to_string(marked.number) + " had been written to disk"};
     }
     return board;
+}
+
+Status visit_log(const OpenBoard& board, Position from, Position until, DecodeDepth depth,
+                 const std::function<bool(const LoggedRecord&)>& visit) {
+    const std::unique_ptr<WriteLog> log = make_store_log(board.data->store(), board.info.number);
+    Status bad = Done{};
+    const Status walked = log->read(from, [&](Position position, std::string_view bytes) {
+        if (position > until) return false;
+        const Result<LoggedRecord> logged = decode_frame(position, bytes, depth, board.entries->blob_loader());
+        if (!logged.ok()) return bad = logged.error(), false;
+        return visit(*logged);
+    });
+    return walked.ok() ? bad : walked;
 }
 
 std::shared_ptr<const CrewSpec> crew_at(const OpenBoard& board, Position at) {

@@ -1,11 +1,13 @@
 // A board opened by a command that only reads, beside an owner or without one. One thread.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
 #include "board/entry_store.hpp"
 #include "board/provenance.hpp"
+#include "board/record_codec.hpp"
 #include "runtime/commands.hpp"
 #include "runtime/data_directory.hpp"
 #include "runtime/record_text.hpp"
@@ -26,6 +28,11 @@ struct OpenBoard {
 /// Empty name: the newest. A wrong one is an error that names the nearest.
 Result<BoardInfo> choose_board(const DataDirectory& data, const std::string& name);
 Result<OpenBoard> open_board(const CommonOptions& options);
+/// Every record from `from` to `until`, decoded as deep as asked, until `visit` returns false. Fails at the
+/// first that cannot be read.
+Status visit_log(const OpenBoard& board, Position from, Position until, DecodeDepth depth,
+                 const std::function<bool(const LoggedRecord&)>& visit);
+
 /// The crew that was in force at a position; null where none can be read.
 std::shared_ptr<const CrewSpec> crew_at(const OpenBoard& board, Position at);
 /// `version` (0: the newest), or not_found when the board is not there yet.

@@ -50,20 +50,6 @@ void Fields::json(std::string_view name, const std::string& text) {
 
 Value id_value(const EntryId& id) { return valid_utf8(to_text(id)); }
 
-const char* to_text(WriteOutcome::Effect effect) {
-    switch (effect) {
-        case WriteOutcome::Effect::none:
-            return "none";
-        case WriteOutcome::Effect::added:
-            return "added";
-        case WriteOutcome::Effect::updated:
-            return "updated";
-        case WriteOutcome::Effect::removed:
-            return "removed";
-    }
-    return "unknown";
-}
-
 const WriteOutcome* outcome_of(const LoggedRecord& logged, std::size_t line) {
     if (!logged.verdict.accepted || line >= logged.verdict.outcomes.size()) return nullptr;
     return &logged.verdict.outcomes[line];
@@ -303,6 +289,20 @@ Value to_value(const Entry& entry) {
     if (!entry.active) fields.set("active", false);
     fields.set("entry", entry.content);
     return fields.take();
+}
+
+const char* to_text(WriteOutcome::Effect effect) {
+    switch (effect) {
+        case WriteOutcome::Effect::none:
+            return "none";
+        case WriteOutcome::Effect::added:
+            return "added";
+        case WriteOutcome::Effect::updated:
+            return "updated";
+        case WriteOutcome::Effect::removed:
+            return "removed";
+    }
+    return "unknown";
 }
 
 std::string to_json_line(const Value& value) { return escaped_json(to_json(value)); }

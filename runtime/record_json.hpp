@@ -15,6 +15,9 @@ namespace stele {
 Value to_value(const LoggedRecord& logged);
 Value to_value(const Entry& entry);
 
+/// "added", "updated", "removed" or "none".
+const char* to_text(WriteOutcome::Effect effect);
+
 /// One line of JSON without its line break, fit for a terminal and for readers that split lines at
 /// anything that Unicode calls a line end.
 std::string to_json_line(const Value& value);

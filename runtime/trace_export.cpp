@@ -19,20 +19,6 @@ constexpr std::int64_t instant_us = 1;  // a slice of no length is not drawn
 Value text_of(const std::string& text) { return valid_utf8(text); }
 Value number_of(std::uint64_t number) { return static_cast<std::int64_t>(number); }
 
-const char* to_text(WriteOutcome::Effect effect) {
-    switch (effect) {
-        case WriteOutcome::Effect::added:
-            return "added";
-        case WriteOutcome::Effect::updated:
-            return "updated";
-        case WriteOutcome::Effect::removed:
-            return "removed";
-        case WriteOutcome::Effect::none:
-            break;
-    }
-    return "none";
-}
-
 // ---- Chrome's trace events ----------------------------------------------------------------------
 
 class ChromeTrace {

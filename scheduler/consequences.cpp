@@ -1,13 +1,13 @@
 #include "scheduler/consequences.hpp"
 
 #include <algorithm>
-#include <cassert>
 #include <charconv>
 
 #include "board/board.hpp"
 #include "board/limits.hpp"
 #include "scheduler/control.hpp"
 #include "scheduler/grounding.hpp"
+#include "scheduler/reserved_schema.hpp"
 
 namespace stele {
 namespace {
@@ -51,14 +51,6 @@ std::optional<EntryId> entry_id_of(const Value* text) {
     return id;
 }
 
-EntrySchema schema_of(std::string_view text) {
-    const Result<Value> document = parse_json(text);
-    assert(document.ok());
-    Result<EntrySchema> made = EntrySchema::from_json_schema(*document);
-    assert(made.ok());
-    return *made;
-}
-
 // What the scheduler itself keeps on the board holds up nothing, nor do private notes, which end with the run.
 bool is_apart(const std::string& region) {
     return region == suspects_region_name || region == control_region_name || region == agenda_region_name ||
@@ -75,7 +67,7 @@ void add_supports(std::vector<EntryId>& supports, const std::vector<EntryId>& mo
 }  // namespace
 
 RegionSpec suspects_region() {
-    static const EntrySchema schema = schema_of(schema_text);
+    static const EntrySchema schema = reserved_schema(schema_text);
     RegionSpec spec;
     spec.name = suspects_region_name;
     spec.policy = PolicyKind::last_writer_wins;

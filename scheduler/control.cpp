@@ -1,8 +1,9 @@
 #include "scheduler/control.hpp"
 
 #include <algorithm>
-#include <cassert>
 #include <charconv>
+
+#include "scheduler/reserved_schema.hpp"
 
 namespace stele {
 namespace {
@@ -43,14 +44,6 @@ constexpr std::string_view agenda_schema_text = R"({
                  "bound": {"type": "object", "additionalProperties": {"type": "string"}}}
 })";
 
-EntrySchema schema_of(std::string_view text) {
-    const Result<Value> document = parse_json(text);
-    assert(document.ok());
-    Result<EntrySchema> made = EntrySchema::from_json_schema(*document);
-    assert(made.ok());
-    return *made;
-}
-
 std::string text_at(const Value& value, std::string_view key) {
     const Value* found = value.find(key);
     return found != nullptr && found->is_string() ? found->as_string() : std::string();
@@ -59,7 +52,7 @@ std::string text_at(const Value& value, std::string_view key) {
 }  // namespace
 
 RegionSpec agenda_region() {
-    static const EntrySchema schema = schema_of(agenda_schema_text);
+    static const EntrySchema schema = reserved_schema(agenda_schema_text);
     RegionSpec spec;
     spec.name = agenda_region_name;
     spec.policy = PolicyKind::last_writer_wins;
@@ -70,7 +63,7 @@ RegionSpec agenda_region() {
 }
 
 RegionSpec control_region() {
-    static const EntrySchema schema = schema_of(schema_text);
+    static const EntrySchema schema = reserved_schema(schema_text);
     RegionSpec spec;
     spec.name = control_region_name;
     spec.policy = PolicyKind::last_writer_wins;

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "board/text_tokens.hpp"
+#include "scheduler/reserved_schema.hpp"
 
 namespace stele {
 namespace {
@@ -200,14 +201,11 @@ bool is_among(const std::string& path, const std::vector<std::string>& fields) {
 }  // namespace
 
 RegionSpec phantoms_region() {
-    static const EntrySchema schema = [] {
-        const Result<Value> document = parse_json(R"({
+    static const EntrySchema schema = reserved_schema(R"({
             "type": "object", "required": ["entry", "author", "kind", "text", "path"], "additionalProperties": false,
             "properties": {"entry": {"type": "string"}, "author": {"type": "string"}, "kind": {"type": "string"},
                            "text": {"type": "string"}, "path": {"type": "string"}}
         })");
-        return *EntrySchema::from_json_schema(*document);
-    }();
     RegionSpec spec;
     spec.name = phantoms_region_name;
     spec.policy = PolicyKind::last_writer_wins;
