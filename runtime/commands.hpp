@@ -86,6 +86,14 @@ ExitCode command_why(const TreeOptions& options);
 /// The tree from an entry to all that came of it.
 ExitCode command_impact(const TreeOptions& options);
 
+struct WhyNotOptions {
+    CommonOptions common;
+    std::string source;
+    std::uint64_t at = 0;
+};
+/// Why a source does not wake, and what would wake it.
+ExitCode command_why_not(const WhyNotOptions& options);
+
 struct BlameOptions {
     CommonOptions common;
     std::string text;
@@ -125,6 +133,17 @@ struct RetractOptions {
 };
 /// Takes an entry back, in a person's name.
 ExitCode command_retract(const RetractOptions& options);
+struct WriteOptions {
+    CommonOptions common;
+    std::string region;
+    std::string entry;  // JSON
+    std::string op;     // empty: what the region's law has for a new entry
+    std::uint64_t number = 0;
+    std::uint32_t expected_version = 0;
+    std::string reason;
+};
+/// One write, in a person's name.
+ExitCode command_write(const WriteOptions& options);
 ExitCode command_backup(const CommonOptions& options, const std::string& target);
 ExitCode command_replay(const CommonOptions& options);
 /// The log, and whether what was derived from it is what it makes; with `repair`, makes that anew.

@@ -12,6 +12,7 @@
 #include <sstream>
 #include <thread>
 
+#include "board/region_policy.hpp"
 #include "runtime/commands.hpp"
 #include "runtime/open_board.hpp"
 #include "runtime/progress.hpp"
@@ -293,6 +294,44 @@ ExitCode command_retract(const RetractOptions& options) {
         std::cout << printable(options.entry) << " is retracted; what came of it: stele impact "
                   << printable(options.entry) << std::endl;
     }
+    return code;
+}
+
+ExitCode command_write(const WriteOptions& options) {
+    Result<Value> content = parse_json(options.entry);
+    if (!content.ok() || !content->is_object()) {
+        return complain(
+            {ErrorCode::invalid_argument,
+             "an entry is a JSON object" + (content.ok() ? std::string() : ": " + content.error().message)});
+    }
+    Write write;
+    write.region = options.region;
+    write.content = std::move(*content);
+    write.number = options.number;
+    write.expected_version = options.expected_version;
+    write.why = options.reason;
+    if (!options.op.empty()) {
+        const std::optional<WriteOp> op = write_op_from(options.op);
+        if (!op || *op == WriteOp::retract) {
+            return complain(
+                {ErrorCode::invalid_argument, "--op is insert, add, remove, put, replace or increment" +
+                                                  std::string(op ? "; to take an entry back: stele retract" : "")});
+        }
+        write.op = *op;
+    } else {
+        // The law of the region says which operation makes an entry.
+        const Result<OpenBoard> board = open_board(options.common);
+        if (!board.ok()) return complain(board.error());
+        const std::shared_ptr<const CrewSpec> crew = crew_at(*board, board->last);
+        const RegionSpec* region = crew ? crew->region(options.region) : nullptr;
+        if (region == nullptr) {
+            return complain({ErrorCode::not_found, "board \"" + board->info.address.board + "\" has no region \"" +
+                                                       options.region + "\"; see: stele show"});
+        }
+        write.op = options.number != 0 ? WriteOp::replace : operations_of(region->policy).front();
+    }
+    const ExitCode code = write_for_a_person(options.common, std::move(write));
+    if (code == ExitCode::done) std::cout << "written to " << printable(options.region) << "\n";
     return code;
 }
 

@@ -199,6 +199,14 @@ int run(int argc, char** argv) {
     add_example(*impact_command, "stele impact evidence/12");
     impact_command->callback([&] { code = command_impact(impact_options); });
 
+    WhyNotOptions why_not_options;
+    CLI::App* why_not_command = app.add_subcommand("why-not", "why a source does not wake, and what would wake it");
+    why_not_command->add_option("source", why_not_options.source, "name of a source of the crew")->required();
+    why_not_command->add_option("--at", why_not_options.at, "as of this version")->check(CLI::NonNegativeNumber);
+    add_common(*why_not_command, why_not_options.common, true);
+    add_example(*why_not_command, "stele why-not critic\n  stele why-not critic --at 40");
+    why_not_command->callback([&] { code = command_why_not(why_not_options); });
+
     BlameOptions blame_options;
     CLI::App* blame_command = app.add_subcommand("blame", "who first wrote a text or number, and how it travelled");
     blame_command->add_option("text", blame_options.text, "words or a number, in any spelling")->required();
@@ -259,6 +267,22 @@ int run(int argc, char** argv) {
     add_common(*retract_command, retract_options.common, true);
     add_example(*retract_command, "stele retract evidence/12 --reason \"the survey was withdrawn\"");
     retract_command->callback([&] { code = command_retract(retract_options); });
+
+    WriteOptions write_options;
+    CLI::App* write_command = app.add_subcommand("write", "make one write in a person's name");
+    write_command->add_option("region", write_options.region, "region to write to")->required();
+    write_command->add_option("entry", write_options.entry, "the entry, as JSON")->required();
+    write_command->add_option("--op", write_options.op,
+                              "insert, add, remove, put, replace or increment; without it, what makes an entry there");
+    write_command->add_option("--entry", write_options.number, "replace: the number of the entry that is meant")
+        ->check(CLI::PositiveNumber);
+    write_command->add_option("--expect", write_options.expected_version, "refused unless this version is in force")
+        ->check(CLI::PositiveNumber);
+    write_command->add_option("--reason", write_options.reason, "why, for the log");
+    add_common(*write_command, write_options.common, true);
+    add_example(*write_command,
+                "stele write questions '{\"text\":\"what drives churn?\"}' --reason \"asked by the board\"");
+    write_command->callback([&] { code = command_write(write_options); });
 
     ControlCommand control;
     add_control(app, control, code);

@@ -534,6 +534,7 @@ Value to_value(const WriteRequest& request) {
                                  {"op", to_text(write.op)},
                                  {"region", write.region},
                                  {"number", static_cast<std::int64_t>(write.number)},
+                                 {"expected_version", static_cast<std::int64_t>(write.expected_version)},
                                  {"why", write.why}});
     if (!write.content.is_null()) value.set("entry", write.content);
     return value;
@@ -554,6 +555,10 @@ Result<WriteRequest> write_request_from(const Value& value) {
     const Value* number = value.find("number");
     if (number != nullptr && number->is_int() && number->as_int() > 0) {
         request.write.number = static_cast<std::uint64_t>(number->as_int());
+    }
+    const Value* expected = value.find("expected_version");
+    if (expected != nullptr && expected->is_int() && expected->as_int() > 0 && expected->as_int() <= UINT32_MAX) {
+        request.write.expected_version = static_cast<std::uint32_t>(expected->as_int());
     }
     if (const Value* entry = value.find("entry")) request.write.content = *entry;
     request.write.seal();
