@@ -558,7 +558,6 @@ void EntryStore::put_adds(RegionNumber region, std::uint64_t number, const std::
     std::string key = region_key('A', board_, region);
     append_be64(key, number);
     entries_.erase(EntryKey{region, number});  // its authors may have changed
-    if (adds.empty()) return batch.erase(Column::meta, std::move(key));
     ByteWriter out;
     out.varint(adds.size());
     for (const AddTag& add : adds) {

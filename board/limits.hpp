@@ -68,7 +68,9 @@ inline constexpr std::size_t chain_writes_kept = 250'000;
 inline constexpr std::size_t chain_causes_max = 8;   // of one activation, the newest
 inline constexpr std::size_t chain_reads_max = 256;  // of one activation; with more, what it read counts as new
 
-inline constexpr std::uint64_t region_count_interval = 256;  // records from one count of a region to the next
+inline constexpr std::uint32_t index_block_records = 256;
+inline constexpr std::uint32_t index_segment_records = 8'192;  // a multiple of the block, at most 65,536
+inline constexpr std::uint64_t region_count_interval = 256;    // records from one count of a region to the next
 inline constexpr std::size_t group_commit_records_max = 256;
 inline constexpr std::size_t core_records_in_a_row_max = 64;  // then what waits from outside comes first
 inline constexpr std::int64_t async_sync_interval_ms = 200;

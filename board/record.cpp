@@ -32,6 +32,8 @@ const char* to_text(RecordKind kind) {
             return "called";
         case RecordKind::returned:
             return "returned";
+        case RecordKind::forked:
+            return "forked";
     }
     return "?";
 }

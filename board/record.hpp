@@ -27,6 +27,7 @@ enum class RecordKind : std::uint8_t {
     run_stopped,      // why the run ended
     called,           // a call to a model, a tool or a service is about to be made; parts: what is sent
     returned,         // its answer; part 0: as it came
+    forked,           // what comes from here on is this board's alone; the word names the board it was forked off
 };
 const char* to_text(RecordKind kind);
 
@@ -109,7 +110,7 @@ struct Record {
     std::string base_directory;
     std::string inputs;
 
-    /// signal, dead, abandoned, run_stopped: the word for it ("interrupt", "budget", ...).
+    /// signal, dead, abandoned, run_stopped: the word for it ("interrupt", "budget", ...); forked: the parent's name.
     std::string word;
 
     /// called and returned: which call of the attempt, from 1.

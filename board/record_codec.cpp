@@ -172,6 +172,7 @@ void put_body(ByteWriter& out, const Record& record) {
             out.text(record.word);
             if (!record.members.empty()) put_members(out, record.members);
             return;
+        case RecordKind::forked:
         case RecordKind::run_stopped:
             out.text(record.word);
             return;
@@ -259,6 +260,7 @@ void get_body(ByteReader& in, Record& record) {
             get_members(in, record.members);
             if (record.members.empty()) in.fail("an empty list of members");
             return;
+        case RecordKind::forked:
         case RecordKind::run_stopped:
             record.word = in.text();
             return;
@@ -305,7 +307,7 @@ void put_header(ByteWriter& out, const Record& record, const Digest256& payload_
 
 void get_header(ByteReader& in, Record& record, std::string_view& payload_hash) {
     const std::uint8_t kind = in.u8();
-    if (kind < 1 || kind > static_cast<std::uint8_t>(RecordKind::returned)) in.fail("unknown record kind");
+    if (kind < 1 || kind > static_cast<std::uint8_t>(RecordKind::forked)) in.fail("unknown record kind");
     record.kind = static_cast<RecordKind>(kind);
     record.epoch.number = in.varint();
     record.time.ms = in.zigzag();

@@ -224,6 +224,18 @@ Status RecordIndexWriter::open(Position last, const RecordLoader& load) {
     return Done{};
 }
 
+Status RecordIndexWriter::begin(Position last, const RecordLoader& load, StoreBatch& batch) {
+    postings_.clear();
+    block_from_ = 0;
+    for (std::uint64_t at = last.number / shape_.segment_records * shape_.segment_records + 1; at <= last.number;
+         ++at) {
+        const Result<std::shared_ptr<const LoggedRecord>> logged = load({at});
+        if (!logged.ok()) return logged.error();
+        add(**logged, batch);
+    }
+    return Done{};
+}
+
 void RecordIndexWriter::note(const LoggedRecord& logged) {
     const std::uint64_t place = (logged.position.number - 1) % shape_.segment_records;
     const std::size_t from = postings_.size();
@@ -461,17 +473,6 @@ Status RecordIndex::find(const IndexQuery& query, Position from, Position until,
         if (!looked.ok() || search.stopped) return looked;
     }
     return Done{};
-}
-
-Result<std::shared_ptr<const LoggedRecord>> RecordIndex::newest(const IndexQuery& query, Position until) const {
-    Position found;
-    const Status looked = find(query, {1}, until, true, [&](const LoggedRecord& logged) {
-        found = logged.position;
-        return false;
-    });
-    if (!looked.ok()) return looked.error();
-    if (!found) return std::shared_ptr<const LoggedRecord>();
-    return load_(found);
 }
 
 IndexQuery terms_of(const TextQuery& text) {

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "board/hash.hpp"
+#include "board/limits.hpp"
 #include "board/log/store.hpp"
 #include "board/record_terms.hpp"
 #include "board/text_tokens.hpp"
@@ -25,8 +26,8 @@
 namespace stele {
 
 struct IndexShape {
-    std::uint32_t block_records = 256;
-    std::uint32_t segment_records = 8'192;  // a multiple of the block, at most 65,536
+    std::uint32_t block_records = limits::index_block_records;
+    std::uint32_t segment_records = limits::index_segment_records;
 };
 
 /// A record for a position that is in the log.
@@ -39,6 +40,8 @@ public:
 
     /// Takes up a log that ends at `last`, whose index is complete up to there.
     Status open(Position last, const RecordLoader& load);
+    /// The same for a log whose newest segment has no blocks of its own yet: they go into `batch`.
+    Status begin(Position last, const RecordLoader& load, StoreBatch& batch);
     /// The next record, in order of position. What it completes goes into `batch`.
     void add(const LoggedRecord& logged, StoreBatch& batch);
 
@@ -68,9 +71,6 @@ public:
     /// returns false. An empty query is answered by every record.
     Status find(const IndexQuery& query, Position from, Position until, bool reverse,
                 const std::function<bool(const LoggedRecord&)>& visit) const;
-
-    /// The newest record not after `until` that answers the query; null when there is none.
-    [[nodiscard]] Result<std::shared_ptr<const LoggedRecord>> newest(const IndexQuery& query, Position until) const;
 
 private:
     struct Search;

@@ -112,6 +112,8 @@ Result<PolicyAnswer> decide_retract(const RegionAccess& region, const WriteConte
 /// The canonical text a keyed entry is found by: its key fields as a JSON array, or for a
 /// `set_union` without key fields the whole entry.
 std::string key_text_of(const RegionSpec& spec, const Value& content, std::string_view content_text);
+/// A set union's tags of an entry after one more add.
+void record_add(std::vector<AddTag>& adds, AddTag add);
 /// True for regions whose entries are found by key.
 bool has_keys(const RegionSpec& spec);
 

@@ -53,18 +53,6 @@ Result<std::string> merged_content(const RegionSpec& spec, const std::vector<Add
 
 bool whole_entry_is_key(const RegionSpec& spec) { return spec.key.empty(); }
 
-// The same author saying the same again: the newer add stands for both, since whatever remove
-// misses the newer one leaves the entry anyway. Keeps the tags bounded by authors and contents.
-void record_add(std::vector<AddTag>& adds, AddTag add) {
-    for (AddTag& known : adds) {
-        if (known.author == add.author && known.text == add.text) {
-            known.position = add.position;
-            return;
-        }
-    }
-    adds.push_back(std::move(add));
-}
-
 class SetUnionPolicy final : public RegionPolicy {
 public:
     PolicyKind kind() const override { return PolicyKind::set_union; }
@@ -178,6 +166,18 @@ private:
 };
 
 }  // namespace
+
+// The same author saying the same again: the newer add stands for both, since whatever remove
+// misses the newer one leaves the entry anyway. Keeps the tags bounded by authors and contents.
+void record_add(std::vector<AddTag>& adds, AddTag add) {
+    for (AddTag& known : adds) {
+        if (known.author == add.author && known.text == add.text) {
+            known.position = add.position;
+            return;
+        }
+    }
+    adds.push_back(std::move(add));
+}
 
 const RegionPolicy& set_union_policy() {
     static const SetUnionPolicy policy;

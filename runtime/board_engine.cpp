@@ -155,6 +155,13 @@ Status BoardEngine::open() {
 }
 
 void BoardEngine::take_over() {
+    if (info_.parent && board_->meta().last == info_.forked_at) {
+        Record forked;
+        forked.kind = RecordKind::forked;
+        forked.author = "person";
+        forked.word = info_.parent_name;
+        submit(std::move(forked));
+    }
     const ProcessIdentity self = this_process();
     Record fence;
     fence.kind = RecordKind::fence;
@@ -541,6 +548,9 @@ bool BoardEngine::serve_call(AskedCall& asked) {
         return true;
     }
     if (scheduler().is_being_called(key)) return false;
+    const Result<bool> recorded = serve_from_record(asked);
+    if (!recorded.ok()) fail(recorded.error());
+    if (!recorded.ok() || *recorded) return true;
     const std::string model = asked.intent.target == CallTarget::model ? asked.intent.name : std::string();
     const BudgetRoom room = scheduler().call_room(asked.id, model, asked.intent.reserve);
     if (room.kind == BudgetRoom::Kind::wait) return false;
@@ -570,6 +580,41 @@ bool BoardEngine::serve_call(AskedCall& asked) {
     return true;
 }
 
+// True: the parent was answered the same question, and that is the answer.
+Result<bool> BoardEngine::serve_from_record(AskedCall& asked) {
+    if (!recorded_) return false;
+    const Activation& live = *scheduler().activation(asked.id);
+    CallIntent intent = asked.intent;
+    if (intent.target == CallTarget::service) intent.name = without_secrets(std::move(intent.name));
+    for (std::string& part : intent.parts) part = without_secrets(std::move(part));
+    Result<std::optional<RecordedAnswer>> found =
+        recorded_->take(intent, scheduler().crew()->sources[live.source].configuration_hash);
+    if (!found.ok()) return found.error();
+    if (!found->has_value()) return false;
+    CallPermit permit;
+    permit.kind = CallPermit::Kind::answered;
+    asked.intent.reserve = {};
+    if (!put_on_record(asked, {}, permit)) {
+        permit.kind = CallPermit::Kind::over;
+        answer_call(asked, std::move(permit));
+        return true;
+    }
+    Record returned;
+    returned.kind = RecordKind::returned;
+    returned.author = scheduler().crew()->sources[live.source].name;
+    returned.activation = asked.id;
+    returned.attempt = asked.attempt;
+    returned.call = permit.call;
+    returned.outcome = static_cast<OutcomeCode>(OutcomeKind::ok);
+    returned.word = (*found)->note;
+    returned.parts = {(*found)->answer};
+    next_.reset();
+    if (!fold_one(std::move(returned), {}) || failed_) permit.kind = CallPermit::Kind::over;
+    permit.answer = std::move((*found)->answer);
+    answer_call(asked, std::move(permit));
+    return true;
+}
+
 void BoardEngine::answer_call(AskedCall& asked, CallPermit permit) {
     auto permitted = std::move(asked.permitted);
     boost::asio::post(loop_, [this, alive = alive_, id = asked.id, attempt = asked.attempt, permit = std::move(permit),
@@ -589,6 +634,7 @@ bool BoardEngine::put_on_record(AskedCall& asked, Position answered_by, CallPerm
     called.author = scheduler().crew()->sources[live.source].name;
     called.activation = asked.id;
     called.attempt = asked.attempt;
+    called.configuration = scheduler().crew()->sources[live.source].configuration_hash;
     called.call = permit.call;
     called.target = asked.intent.target;
     called.word = asked.intent.name;
@@ -665,8 +711,8 @@ void BoardEngine::end_orphans() {
         }
         ProcessIdentity identity{orphan.process_group, orphan.process_start, orphan.boot_id};
         const TimeMs deadline{orphan.claimed_time.ms + orphan.timeout_ms + limits::kill_grace_ms};
-        // A copy of a directory whose owner is alive: what it started is not ours to end.
-        const bool is_copy = owner_is_alive(orphan.epoch);
+        // A copy of a directory whose owner is alive, or a fork: what another board's owner started is not ours to end.
+        const bool is_copy = orphan.claimed_at <= info_.forked_at || owner_is_alive(orphan.epoch);
         if (identity.group == 0 || is_copy || end_leftover_process(identity) || now() > deadline) {
             Record abandoned;
             abandoned.kind = RecordKind::abandoned;
@@ -675,7 +721,9 @@ void BoardEngine::end_orphans() {
             abandoned.attempt = orphan.attempt;
             abandoned.outcome = static_cast<OutcomeCode>(OutcomeKind::cancelled);
             abandoned.word = "crash";
-            abandoned.reason = "its owner ended before it did";
+            abandoned.reason = orphan.claimed_at <= info_.forked_at
+                                   ? "it belongs to the board that this one was forked off"
+                                   : "its owner ended before it did";
             submit(std::move(abandoned));
         } else {
             waiting = true;

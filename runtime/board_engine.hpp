@@ -17,6 +17,7 @@
 #include "knowledge_sources/knowledge_source.hpp"
 #include "knowledge_sources/relevance.hpp"
 #include "runtime/data_directory.hpp"
+#include "runtime/recorded_answers.hpp"
 #include "runtime/source_registry.hpp"
 #include "runtime/sync_worker.hpp"
 #include "scheduler/fold.hpp"
@@ -68,6 +69,9 @@ public:
     /// Epoch and time are filled in.
     void submit(Record record, Acknowledge acknowledge = {});
 
+    /// A fork: where answers that its parent got are taken from.
+    void set_recorded(std::unique_ptr<RecordedAnswers> recorded) { recorded_ = std::move(recorded); }
+
     [[nodiscard]] const Scheduler& scheduler() const { return fold_->scheduler(); }
     [[nodiscard]] Board& board() { return *board_; }
     [[nodiscard]] const BoardInfo& info() const { return info_; }
@@ -109,6 +113,7 @@ private:
     void start_attempt(ActivationId id);
     void serve_calls();
     bool serve_call(AskedCall& asked);
+    Result<bool> serve_from_record(AskedCall& asked);
     void answer_call(AskedCall& asked, CallPermit permit);
     bool put_on_record(AskedCall& asked, Position answered_by, CallPermit& permit);
     void on_returned(ActivationId id, std::uint32_t attempt, CallEnd end);
@@ -166,6 +171,7 @@ private:
     bool serve_posted_ = false;
     /// Permits that wait for their record to be on disk.
     std::multimap<Position, std::function<void()>> to_permit_;
+    std::unique_ptr<RecordedAnswers> recorded_;
     std::unique_ptr<RelevanceIndex> relevance_;
     std::shared_ptr<const CrewSpec> relevance_for_;
     std::map<ActivationId, std::unique_ptr<Attempt>> attempts_;

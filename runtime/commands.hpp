@@ -133,6 +133,19 @@ struct RetractOptions {
 };
 /// Takes an entry back, in a person's name.
 ExitCode command_retract(const RetractOptions& options);
+struct ForkOptions {
+    CommonOptions common;
+    std::string parent;    // empty: common.board, or the newest
+    std::uint64_t at = 0;  // 0: the newest version
+    std::string name;      // empty: the parent's, and "-fork"
+    std::string crew_file;
+    std::vector<std::string> inputs;
+    std::vector<std::string> settings;  // path=value
+    bool only_make = false;
+    bool quiet = false;
+};
+/// A new board that goes on from a version of another.
+ExitCode command_fork(const ForkOptions& options);
 struct WriteOptions {
     CommonOptions common;
     std::string region;

@@ -190,23 +190,29 @@ ExitCode command_boards(const CommonOptions& options) {
     if (!data.ok()) return complain(data.error());
     const Result<std::vector<BoardInfo>> boards = (*data)->boards();
     if (!boards.ok()) return complain(boards.error());
-    Table table({{"BOARD"}, {"RECORDS", Align::right}, {"VERSION", Align::right}, {"CREATED"}});
+    Table table({{"BOARD"}, {"RECORDS", Align::right}, {"VERSION", Align::right}, {"CREATED"}, {"FORKED OFF"}});
     for (const BoardInfo& board : *boards) {
-        EntryStore entries((*data)->store(), board.number, board.family);
+        const Result<StateStore*> store = (*data)->store_of(board);
+        if (!store.ok()) return complain(store.error());
+        EntryStore entries(**store, board.number, board.family);
         const Status loaded = entries.load();
         if (!loaded.ok()) return complain(loaded.error());
         if (options.json) {
-            std::cout << to_json_line(
-                             Value::object({{"board", board.address.board},
-                                            {"tenant", board.address.tenant},
-                                            {"records", static_cast<std::int64_t>(entries.meta().last.number)},
-                                            {"version", static_cast<std::int64_t>(entries.meta().version.number)},
-                                            {"created", board.created.ms}}))
-                      << "\n";
+            Value value = Value::object({{"board", board.address.board},
+                                         {"tenant", board.address.tenant},
+                                         {"records", static_cast<std::int64_t>(entries.meta().last.number)},
+                                         {"version", static_cast<std::int64_t>(entries.meta().version.number)},
+                                         {"created", board.created.ms}});
+            if (board.parent) {
+                value.set("parent", board.parent_name);
+                value.set("forked_at", static_cast<std::int64_t>(board.forked_at.number));
+            }
+            std::cout << to_json_line(value) << "\n";
         }
         table.add({Table::Cell{board.address.board}, Table::Cell{count_text(entries.meta().last.number)},
-                   Table::Cell{count_text(entries.meta().version.number)},
-                   Table::Cell{local_time_text(board.created)}});
+                   Table::Cell{count_text(entries.meta().version.number)}, Table::Cell{local_time_text(board.created)},
+                   Table::Cell{board.parent ? board.parent_name + " at version " + count_text(board.forked_at.number)
+                                            : std::string()}});
     }
     if (!options.json) std::cout << table.text(detect_terminal(1, options.color));
     return ExitCode::done;
@@ -215,8 +221,7 @@ ExitCode command_boards(const CommonOptions& options) {
 ExitCode command_replay(const CommonOptions& options) {
     const Result<OpenBoard> board = open_board(options);
     if (!board.ok()) return complain(board.error());
-    const Result<ReplayReport> report =
-        verify_replay(board->data->store(), board->info, board->last, make_crew_reader());
+    const Result<ReplayReport> report = verify_replay(*board->store, board->info, board->last, make_crew_reader());
     if (!report.ok()) return complain(report.error());
     if (options.json) {
         Value value = Value::object({{"board", board->info.address.board},

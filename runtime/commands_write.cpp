@@ -19,6 +19,7 @@
 #include "runtime/record_json.hpp"
 #include "runtime/verify.hpp"
 #include "runtime/wall_clock.hpp"
+#include "runtime/what_if.hpp"
 #include "scheduler/control.hpp"
 
 namespace stele {
@@ -217,6 +218,22 @@ ExitCode own_or_ask(const CommonOptions& options, const Value& request,
     return done.ok() ? ExitCode::done : complain(done.error());
 }
 
+ExitCode run_request(const RunOptions& options, const RunRequest& request) {
+    asio::io_context loop;
+    std::string notice;
+    Result<std::unique_ptr<Owner>> owner = Owner::open(loop, options.common.data, notice);
+    // An owner that is starting does not listen yet, and one that is leaving does not any more.
+    for (int attempt = 0; attempt < 20 && !owner.ok() && owner.error().code == ErrorCode::in_use; ++attempt) {
+        if (const std::optional<ExitCode> code = run_through_owner(options, request)) return *code;
+        std::this_thread::sleep_for(std::chrono::milliseconds(100));
+        owner = Owner::open(loop, options.common.data, notice);
+    }
+    if (!owner.ok()) return complain(owner.error());
+    if (!notice.empty()) std::cerr << "stele: " << notice << std::endl;
+    LocalRun run(options, std::move(*owner), loop);
+    return run.run(request);
+}
+
 }  // namespace
 
 ExitCode command_run(const RunOptions& options) {
@@ -233,19 +250,89 @@ ExitCode command_run(const RunOptions& options) {
         return complain(
             {ErrorCode::not_found, "there is no data directory " + options.common.data + "; name it with --data DIR"});
     }
-    asio::io_context loop;
-    std::string notice;
-    Result<std::unique_ptr<Owner>> owner = Owner::open(loop, options.common.data, notice);
-    // An owner that is starting does not listen yet, and one that is leaving does not any more.
-    for (int attempt = 0; attempt < 20 && !owner.ok() && owner.error().code == ErrorCode::in_use; ++attempt) {
-        if (const std::optional<ExitCode> code = run_through_owner(options, *request)) return *code;
-        std::this_thread::sleep_for(std::chrono::milliseconds(100));
-        owner = Owner::open(loop, options.common.data, notice);
+    return run_request(options, *request);
+}
+
+namespace {
+
+// The crew to go on with, where it is to be another than the log's.
+Result<RunRequest> crew_of_fork(const ForkOptions& options, const OpenBoard& board, Position at) {
+    RunRequest request;
+    request.verb = RunRequest::Verb::resume;
+    request.board = options.name;
+    request.json = options.common.json && !options.quiet;
+    const Result<LoadedCrew> loaded = crew_to_try({options.crew_file, options.inputs, options.settings}, board, at);
+    if (!loaded.ok()) return loaded.error();
+    if (!loaded->crew) return request;
+    request.crew_text = loaded->crew->text;
+    request.crew_file = options.crew_file.empty() ? "crew" : options.crew_file;
+    request.base_directory = loaded->crew->base_directory;
+    for (const auto& [name, value] : loaded->crew->inputs) {
+        request.inputs.push_back({name, value.is_string() ? value.as_string() : to_json(value)});
     }
-    if (!owner.ok()) return complain(owner.error());
-    if (!notice.empty()) std::cerr << "stele: " << notice << std::endl;
-    LocalRun run(options, std::move(*owner), loop);
-    return run.run(*request);
+    return request;
+}
+
+std::string free_name(const std::vector<BoardInfo>& boards, const std::string& wanted) {
+    const auto taken = [&](const std::string& name) {
+        return std::any_of(boards.begin(), boards.end(), [&](const BoardInfo& b) { return b.address.board == name; });
+    };
+    std::string name = wanted;
+    for (int i = 2; taken(name); ++i) name = wanted + "-" + std::to_string(i);
+    return name;
+}
+
+}  // namespace
+
+ExitCode command_fork(const ForkOptions& given) {
+    ForkOptions options = given;
+    if (!options.parent.empty()) options.common.board = options.parent;
+    RunRequest request;
+    ForkRequest fork;
+    {
+        const Result<OpenBoard> board = open_board(options.common);
+        if (!board.ok()) return complain(board.error());
+        const Result<Position> at = version_or_newest(*board, options.at);
+        if (!at.ok()) return complain(at.error());
+        if (!crew_at(*board, *at)) {
+            return complain({ErrorCode::invalid_argument, "no run had begun on board \"" + board->info.address.board +
+                                                              "\" at version " + std::to_string(at->number) +
+                                                              "; there is nothing to go on with"});
+        }
+        const Result<std::vector<BoardInfo>> boards = board->data->boards();
+        if (!boards.ok()) return complain(boards.error());
+        if (options.name.empty()) options.name = free_name(*boards, board->info.address.board + "-fork");
+        const Result<RunRequest> made = crew_of_fork(options, *board, *at);
+        if (!made.ok()) {
+            if (made.error().code != ErrorCode::refused) return complain(made.error());
+            std::cerr << made.error().message << std::endl;  // problems of a crew file, each with its place
+            return ExitCode::usage;
+        }
+        request = *made;
+        fork = {board->info.address.board, options.name, *at};
+    }
+    const ExitCode made =
+        own_or_ask(options.common, to_value(fork), [&](Owner& owner, asio::io_context&) { return owner.fork(fork); });
+    if (made != ExitCode::done) return made;
+    if (!options.common.json) {
+        std::cout << "board " << printable(fork.name) << " goes on from version " << count_text(fork.at.number)
+                  << " of " << printable(fork.board) << std::endl;
+    }
+    if (options.only_make) {
+        if (options.common.json) {
+            std::cout << to_json_line(Value::object({{"board", fork.name},
+                                                     {"parent", fork.board},
+                                                     {"forked_at", static_cast<std::int64_t>(fork.at.number)}}))
+                      << std::endl;
+        }
+        return ExitCode::done;
+    }
+    RunOptions run;
+    run.common = options.common;
+    run.common.board = fork.name;
+    run.verb = RunRequest::Verb::resume;
+    run.quiet = options.quiet;
+    return run_request(run, request);
 }
 
 ExitCode command_boards_rm(const CommonOptions& options, const std::string& board) {
@@ -342,16 +429,18 @@ ExitCode command_verify(const CommonOptions& options, bool repair) {
     if (!data.ok()) return complain(data.error());
     const Result<BoardInfo> board = choose_board(**data, options.board);
     if (!board.ok()) return complain(board.error());
+    const Result<StateStore*> store = (*data)->store_of(*board);
+    if (!store.ok()) return complain(store.error());
     const Result<std::optional<HeadMark>> mark = (*data)->head(board->number);
     if (!mark.ok()) return complain(mark.error());
-    Result<VerifyReport> report = verify_board((*data)->store(), *board, *mark, make_crew_reader());
+    Result<VerifyReport> report = verify_board(**store, *board, *mark, make_crew_reader());
     if (!report.ok()) return complain(report.error());
     std::vector<std::string> repaired;
     if (repair && report->is_repairable()) {
         repaired = report->stale;
-        const Status mended = repair_board((*data)->store(), *board, make_crew_reader());
+        const Status mended = repair_board(**store, *board, make_crew_reader());
         if (!mended.ok()) return complain(mended.error());
-        report = verify_board((*data)->store(), *board, *mark, make_crew_reader());
+        report = verify_board(**store, *board, *mark, make_crew_reader());
         if (!report.ok()) return complain(report.error());
     }
     if (!(*data)->is_head_whole(board->number)) {

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "board/bytes.hpp"
+#include "board/log/fork_store.hpp"
 #include "board/log/keys.hpp"
 #include "board/log/rocks_store.hpp"
 #include "board/record_index.hpp"
@@ -29,6 +30,11 @@ std::string encode(const BoardInfo& info) {
     out.text(info.address.board);
     out.raw({reinterpret_cast<const char*>(info.family.data()), info.family.size()});
     out.zigzag(info.created.ms);
+    if (info.parent) {
+        out.varint(info.parent.number);
+        out.text(info.parent_name);
+        out.varint(info.forked_at.number);
+    }
     return out.take();
 }
 
@@ -40,6 +46,12 @@ Result<BoardInfo> decode(std::string_view bytes) {
     info.address.board = in.text();
     const std::string_view family = in.raw(info.family.size());
     info.created.ms = in.zigzag();
+    if (in.ok() && !in.at_end()) {
+        info.parent.number = in.varint();
+        info.parent_name = in.text();
+        info.forked_at.number = in.varint();
+        if (!info.parent || info.parent >= info.number) in.fail("a fork of what is not there");
+    }
     if (!in.ok() || !in.at_end()) return Error{ErrorCode::corrupt, "the catalog of boards is damaged"};
     std::copy(family.begin(), family.end(), info.family.begin());
     return info;
@@ -99,25 +111,62 @@ Result<std::optional<BoardInfo>> DataDirectory::find(const BoardAddress& address
     return std::optional<BoardInfo>(std::move(*info));
 }
 
+Result<StateStore*> DataDirectory::store_of(const BoardInfo& board) {
+    if (!board.parent) return store_.get();
+    if (const auto known = forks_.find(board.number); known != forks_.end()) return known->second.get();
+    const Result<std::vector<BoardInfo>> all = boards();
+    if (!all.ok()) return all.error();
+    for (const BoardInfo& parent : *all) {
+        if (parent.number != board.parent) continue;
+        // A parent's number is always less than its child's: this ends.
+        const Result<StateStore*> below = store_of(parent);
+        if (!below.ok()) return below;
+        std::unique_ptr<StateStore>& store = forks_[board.number];
+        store = make_fork_store(**below, {board.number, board.parent, board.forked_at});
+        return store.get();
+    }
+    return Error{ErrorCode::corrupt, "board \"" + board.address.board + "\" was forked off a board that is gone"};
+}
+
 Result<BoardInfo> DataDirectory::create(const BoardAddress& address, TimeMs now) {
-    const Result<std::optional<BoardInfo>> known = find(address);
+    BoardInfo info;
+    info.address = address;
+    info.family = make_random_family_key();
+    info.created = now;
+    return make(std::move(info), {});
+}
+
+Result<BoardInfo> DataDirectory::create_fork(const BoardAddress& address, TimeMs now, const BoardInfo& parent,
+                                             Position at, const Fill& fill) {
+    BoardInfo info;
+    info.address = address;
+    info.family = parent.family;
+    info.created = now;
+    info.parent = parent.number;
+    info.parent_name = parent.address.board;
+    info.forked_at = at;
+    return make(std::move(info), fill);
+}
+
+Result<BoardInfo> DataDirectory::make(BoardInfo info, const Fill& fill) {
+    const Result<std::optional<BoardInfo>> known = find(info.address);
     if (!known.ok()) return known.error();
     if (known->has_value()) {
-        return Error{ErrorCode::already_exists, "board \"" + address.board + "\" exists already"};
+        return Error{ErrorCode::already_exists, "board \"" + info.address.board + "\" exists already"};
     }
     const std::string number_key(1, number_kind);
     const Result<std::optional<std::string>> stored = store_->get(Column::meta, number_key);
     if (!stored.ok()) return stored.error();
-    BoardInfo info;
     info.number.number = stored->has_value() ? ByteReader(**stored).varint() : 1;
-    info.address = address;
-    info.family = make_random_family_key();
-    info.created = now;
     ByteWriter next;
     next.varint(info.number.number + 1);
     StoreBatch batch;
     batch.put(Column::meta, number_key, next.take());
-    batch.put(Column::meta, address_key(address), encode(info));
+    batch.put(Column::meta, address_key(info.address), encode(info));
+    if (fill) {
+        const Status filled = fill(info, batch);
+        if (!filled.ok()) return filled.error();
+    }
     Status stored_now = store_->apply(batch);
     if (stored_now.ok()) stored_now = store_->sync();
     if (!stored_now.ok()) return stored_now.error();
@@ -134,6 +183,14 @@ std::vector<DataDirectory::KeyRange> DataDirectory::derived_ranges(BoardNumber b
 }
 
 Status DataDirectory::remove(const BoardInfo& board) {
+    const Result<std::vector<BoardInfo>> all = boards();
+    if (!all.ok()) return all.error();
+    for (const BoardInfo& other : *all) {
+        if (other.parent != board.number) continue;
+        return Error{ErrorCode::refused,
+                     "board \"" + other.address.board + "\" was forked off \"" + board.address.board +
+                         "\" and shares its log; remove that one first: stele boards rm " + other.address.board};
+    }
     StoreBatch batch;
     batch.erase(Column::meta, address_key(board.address));
     std::vector<KeyRange> ranges = derived_ranges(board.number);
@@ -151,6 +208,7 @@ Status DataDirectory::remove(const BoardInfo& board) {
     Status applied = store_->apply(batch);
     if (applied.ok()) applied = store_->sync();
     if (!applied.ok()) return applied;
+    forks_.erase(board.number);
     std::error_code ignored;
     std::filesystem::remove(head_path(board.number), ignored);
     return Done{};

@@ -2,6 +2,8 @@
 // number, and hands out the store that holds them all. docs/log_format.md has its layout.
 #pragma once
 
+#include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -21,6 +23,10 @@ struct BoardInfo {
     /// Of this board and its forks; content digests are made under it.
     FamilyKey family{};
     TimeMs created;
+    /// A fork: the board it was forked off, and the last record that both share. None: it is no fork.
+    BoardNumber parent;
+    std::string parent_name;
+    Position forked_at;
 };
 
 class DataDirectory {
@@ -32,13 +38,19 @@ public:
     static Result<std::unique_ptr<DataDirectory>> read(const std::string& path);
 
     [[nodiscard]] const std::string& path() const { return path_; }
+    /// Everything in the directory, each board under its own number.
     [[nodiscard]] StateStore& store() { return *store_; }
+    /// What a board is read from and written to: for a fork, with its parent's below the version it was forked at.
+    [[nodiscard]] Result<StateStore*> store_of(const BoardInfo& board);
 
     [[nodiscard]] Result<std::vector<BoardInfo>> boards() const;
     [[nodiscard]] Result<std::optional<BoardInfo>> find(const BoardAddress& address) const;
     /// Fails with already_exists.
     Result<BoardInfo> create(const BoardAddress& address, TimeMs now);
-    /// Forgets a board and everything it wrote.
+    /// The same for a fork; `fill` puts what the child has from the outset into the batch that makes it.
+    Result<BoardInfo> create_fork(const BoardAddress& address, TimeMs now, const BoardInfo& parent, Position at,
+                                  const std::function<Status(const BoardInfo& child, StoreBatch& batch)>& fill);
+    /// Forgets a board and everything it wrote. Fails with refused while there are forks of it.
     Status remove(const BoardInfo& board);
 
     /// Where everything derived from a board's log is kept: column and half-open range of keys.
@@ -62,8 +74,12 @@ private:
     DataDirectory(std::string path, std::unique_ptr<StateStore> store)
         : path_(std::move(path)), store_(std::move(store)) {}
 
+    using Fill = std::function<Status(const BoardInfo& board, StoreBatch& batch)>;
+    Result<BoardInfo> make(BoardInfo info, const Fill& fill);
+
     std::string path_;
     std::unique_ptr<StateStore> store_;
+    std::map<BoardNumber, std::unique_ptr<StateStore>> forks_;  // by child
 };
 
 }  // namespace stele

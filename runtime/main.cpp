@@ -268,6 +268,25 @@ int run(int argc, char** argv) {
     add_example(*retract_command, "stele retract evidence/12 --reason \"the survey was withdrawn\"");
     retract_command->callback([&] { code = command_retract(retract_options); });
 
+    ForkOptions fork_options;
+    CLI::App* fork_command =
+        app.add_subcommand("fork", "go on from a version of a board as a new one, which shares all that came before");
+    fork_command->add_option("parent", fork_options.parent, "board to fork; without it the newest");
+    fork_command->add_option("--at", fork_options.at, "version to go on from; without it the newest")
+        ->check(CLI::NonNegativeNumber);
+    fork_command->add_option("--name", fork_options.name, "name of the new board; without it PARENT-fork");
+    fork_command->add_option("--crew", fork_options.crew_file, "go on with this crew instead of the logged one");
+    fork_command->add_option("--input", fork_options.inputs, "NAME=VALUE, with --crew");
+    fork_command->add_option("--set", fork_options.settings,
+                             "SOURCE.FIELD=VALUE, or a path from the top of the crew; repeatable");
+    fork_command->add_flag("--no-run", fork_options.only_make, "only make it; stele resume goes on with it");
+    fork_command->add_flag("--quiet", fork_options.quiet, "print only the last lines");
+    add_common(*fork_command, fork_options.common, true);
+    add_example(*fork_command,
+                "stele fork repo_review --at 40 --set critic.priority=5\n"
+                "  stele fork repo_review --at 40 --crew other.yaml --name with_other_crew");
+    fork_command->callback([&] { code = command_fork(fork_options); });
+
     WriteOptions write_options;
     CLI::App* write_command = app.add_subcommand("write", "make one write in a person's name");
     write_command->add_option("region", write_options.region, "region to write to")->required();

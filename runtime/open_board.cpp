@@ -43,7 +43,10 @@ Result<OpenBoard> open_board(const CommonOptions& options) {
     Result<BoardInfo> info = choose_board(*board.data, options.board);
     if (!info.ok()) return info.error();
     board.info = *info;
-    board.entries = std::make_unique<EntryStore>(board.data->store(), board.info.number, board.info.family);
+    const Result<StateStore*> store = board.data->store_of(board.info);
+    if (!store.ok()) return store.error();
+    board.store = *store;
+    board.entries = std::make_unique<EntryStore>(*board.store, board.info.number, board.info.family);
     const Status loaded = board.entries->load();
     if (!loaded.ok()) return loaded.error();
     const Result<std::optional<HeadMark>> head = board.data->head(board.info.number);
@@ -67,7 +70,7 @@ Result<OpenBoard> open_board(const CommonOptions& options) {
 
 Status visit_log(const OpenBoard& board, Position from, Position until, DecodeDepth depth,
                  const std::function<bool(const LoggedRecord&)>& visit) {
-    const std::unique_ptr<WriteLog> log = make_store_log(board.data->store(), board.info.number);
+    const std::unique_ptr<WriteLog> log = make_store_log(*board.store, board.info.number);
     Status bad = Done{};
     const Status walked = log->read(from, [&](Position position, std::string_view bytes) {
         if (position > until) return false;

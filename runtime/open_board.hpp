@@ -20,7 +20,8 @@ struct OpenBoard {
     std::unique_ptr<DataDirectory> data;
     BoardInfo info;
     std::unique_ptr<EntryStore> entries;
-    Position last;  // of the records that may be read
+    StateStore* store = nullptr;  // with its parent's, where it is a fork
+    Position last;                // of the records that may be read
 
     [[nodiscard]] Provenance provenance() const { return {*entries, info.family, last}; }
 };

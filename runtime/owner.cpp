@@ -21,6 +21,7 @@
 #include "board/limits.hpp"
 #include "knowledge_sources/secrets.hpp"
 #include "runtime/commands.hpp"
+#include "runtime/fork.hpp"
 #include "runtime/record_json.hpp"
 #include "runtime/record_text.hpp"
 #include "runtime/wall_clock.hpp"
@@ -37,7 +38,7 @@ bool is_board_name(const std::string& name) {
     const auto plain = [](char c) {
         return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
     };
-    return name.size() <= limits::name_bytes_max && plain(name.front()) &&
+    return !name.empty() && name.size() <= limits::name_bytes_max && plain(name.front()) &&
            std::all_of(name.begin(), name.end(), [&](char c) { return plain(c) || c == '.' || c == '_' || c == '-'; });
 }
 
@@ -134,7 +135,9 @@ public:
         hooks.on_failure = [this, weak](const Error& error) {
             if (const auto run = weak.lock()) end(run, exit_code_of(error), error.message);
         };
-        std::unique_ptr<BoardEngine> engine = make_engine(*board, std::move(hooks));
+        Result<std::unique_ptr<BoardEngine>> made = make_engine(*board, std::move(hooks));
+        if (!made.ok()) return made.error();
+        std::unique_ptr<BoardEngine> engine = std::move(*made);
         const Status opened = engine->open();
         if (!opened.ok()) return opened.error();
         const Scheduler& scheduler = engine->scheduler();
@@ -203,7 +206,9 @@ public:
         EngineHooks hooks;
         hooks.on_stopped = [] {};
         hooks.on_failure = [this, guest](const Error& error) { leave(guest, error); };
-        guest->engine = make_engine(*board, std::move(hooks));
+        Result<std::unique_ptr<BoardEngine>> made = make_engine(*board, std::move(hooks));
+        if (!made.ok()) return guest->done(made.error());
+        guest->engine = std::move(*made);
         const Status opened = guest->engine->open();
         if (!opened.ok()) return guest->done(opened);
         if (!guest->engine->scheduler().run()) {
@@ -216,6 +221,16 @@ public:
     }
 
     Status backup(const std::string& target) override { return data_->backup(target); }
+
+    Status fork(const ForkRequest& request) override {
+        if (!is_board_name(request.name)) return bad_board_name();
+        const Result<std::optional<BoardInfo>> parent = data_->find({.tenant = "default", .board = request.board});
+        if (!parent.ok()) return parent.error();
+        if (!parent->has_value()) return Error{ErrorCode::not_found, "there is no board \"" + request.board + "\""};
+        const Result<BoardInfo> made =
+            fork_board(*data_, **parent, request.at, request.name, wall_clock(), make_crew_reader());
+        return made.ok() ? Status(Done{}) : made.error();
+    }
 
     Status remove_board(const std::string& name) override {
         for (const auto& session : sessions_) {
@@ -299,9 +314,15 @@ private:
         std::function<void(const Status&)> done;
     };
 
-    std::unique_ptr<BoardEngine> make_engine(const BoardInfo& board, EngineHooks hooks) {
-        return std::make_unique<BoardEngine>(loop_, data_->store(), worker_, board, data_->head_path(board.number),
-                                             *sources_, make_crew_reader(), std::move(hooks), wall_clock);
+    Result<std::unique_ptr<BoardEngine>> make_engine(const BoardInfo& board, EngineHooks hooks) {
+        const Result<StateStore*> store = data_->store_of(board);
+        if (!store.ok()) return store.error();
+        Result<std::unique_ptr<RecordedAnswers>> recorded = RecordedAnswers::open(*data_, board);
+        if (!recorded.ok()) return recorded.error();
+        auto engine = std::make_unique<BoardEngine>(loop_, **store, worker_, board, data_->head_path(board.number),
+                                                    *sources_, make_crew_reader(), std::move(hooks), wall_clock);
+        engine->set_recorded(std::move(*recorded));
+        return engine;
     }
 
     static void submit_write(BoardEngine& engine, const WriteRequest& request,
@@ -362,6 +383,10 @@ private:
         const Value* name = request->find("name");
         const std::string argument = name != nullptr && name->is_string() ? name->as_string() : std::string();
         if (command->as_string() == "backup") return answer(guest, backup(argument));
+        if (command->as_string() == "fork") {
+            const Result<ForkRequest> wanted = fork_request_from(*request);
+            return answer(guest, wanted.ok() ? fork(*wanted) : Status(wanted.error()));
+        }
         if (command->as_string() == "boards_rm") return answer(guest, remove_board(argument));
         if (command->as_string() == "write") {
             const Result<WriteRequest> wanted = write_request_from(*request);
@@ -403,6 +428,12 @@ private:
         guest->finish(exit_code_of(status.error()), status.error().message);
     }
 
+    static Error bad_board_name() {
+        return Error{ErrorCode::invalid_argument,
+                     "a board's name has 1 to " + std::to_string(limits::name_bytes_max) +
+                         " letters, digits, '.', '_' or '-', and begins with a letter or digit"};
+    }
+
     Result<BoardInfo> find_board(const RunRequest& request, const CrewSpec* crew) {
         const Result<std::vector<BoardInfo>> boards = data_->boards();
         if (!boards.ok()) return boards.error();
@@ -414,9 +445,7 @@ private:
             if (crew == nullptr) return Error{ErrorCode::invalid_argument, "run needs a crew file"};
             std::string name = request.board;
             if (!name.empty() && !is_board_name(name)) {
-                return Error{ErrorCode::invalid_argument,
-                             "a board's name has 1 to " + std::to_string(limits::name_bytes_max) +
-                                 " letters, digits, '.', '_' or '-', and begins with a letter or digit"};
+                return bad_board_name();
             }
             if (name.empty()) {
                 name = crew->name;
@@ -538,6 +567,28 @@ Value to_value(const WriteRequest& request) {
                                  {"why", write.why}});
     if (!write.content.is_null()) value.set("entry", write.content);
     return value;
+}
+
+Value to_value(const ForkRequest& request) {
+    return Value::object({{"command", "fork"},
+                          {"board", request.board},
+                          {"name", request.name},
+                          {"at", static_cast<std::int64_t>(request.at.number)}});
+}
+
+Result<ForkRequest> fork_request_from(const Value& value) {
+    ForkRequest request;
+    const Value* board = value.find("board");
+    const Value* name = value.find("name");
+    const Value* at = value.find("at");
+    if (board == nullptr || !board->is_string() || name == nullptr || !name->is_string() || at == nullptr ||
+        !at->is_int() || at->as_int() < 1) {
+        return Error{ErrorCode::invalid_argument, "a fork names a board, a new name and a version"};
+    }
+    request.board = board->as_string();
+    request.name = name->as_string();
+    request.at.number = static_cast<std::uint64_t>(at->as_int());
+    return request;
 }
 
 Result<WriteRequest> write_request_from(const Value& value) {

@@ -43,6 +43,15 @@ struct WriteRequest {
 Value to_value(const WriteRequest& request);
 Result<WriteRequest> write_request_from(const Value& value);
 
+/// A new board off a version of another.
+struct ForkRequest {
+    std::string board;
+    std::string name;
+    Position at;
+};
+Value to_value(const ForkRequest& request);
+Result<ForkRequest> fork_request_from(const Value& value);
+
 /// Where a hosted run tells what happens. Loop thread.
 struct RunListener {
     /// Before the first record; the engine shows what the board held before.
@@ -76,6 +85,7 @@ public:
     virtual Result<std::shared_ptr<RunSession>> start(const RunRequest& request, RunListener listener) = 0;
     /// `done` comes when the write is durable, and on a board that rests also what follows from it; or with
     /// why it was refused.
+    virtual Status fork(const ForkRequest& request) = 0;
     virtual void write(const WriteRequest& request, std::function<void(const Status&)> done) = 0;
     virtual Status backup(const std::string& target) = 0;
     virtual Status remove_board(const std::string& board) = 0;

@@ -223,6 +223,7 @@ void Progress::take(const LoggedRecord& logged, const std::vector<EntryChange>& 
         case RecordKind::fence:
         case RecordKind::started:
         case RecordKind::timer:
+        case RecordKind::forked:
             return;
         case RecordKind::called:
             return take_called(record);
@@ -391,6 +392,7 @@ void Progress::tell(const LoggedRecord& logged) {
         case RecordKind::called:
         case RecordKind::returned:
         case RecordKind::timer:
+        case RecordKind::forked:
         case RecordKind::run_stopped:
             return;  // the final lines say why
     }

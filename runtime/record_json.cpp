@@ -218,6 +218,7 @@ void set_body(const LoggedRecord& logged, Fields& fields) {
         case RecordKind::dead:
         case RecordKind::timer:
         case RecordKind::signal:
+        case RecordKind::forked:
         case RecordKind::run_stopped:
             return;
     }

@@ -56,6 +56,7 @@ Style style_of(const LoggedRecord& logged) {
             return logged.record.outcome == static_cast<OutcomeCode>(OutcomeKind::ok) ? Style::plain : Style::yellow;
         case RecordKind::run_started:
         case RecordKind::reconfigured:
+        case RecordKind::forked:
         case RecordKind::run_stopped:
             return Style::bold;
         case RecordKind::signal:
@@ -237,6 +238,10 @@ void add_what(Line& line, const LoggedRecord& logged) {
             return add_returned(line, logged);
         case RecordKind::timer:
             line.add("a time that was waited for has come");
+            return;
+        case RecordKind::forked:
+            line.add("off board ").add(record.word, Style::bold);
+            line.add(": what stands above is shared with it");
             return;
         case RecordKind::signal:
         case RecordKind::run_stopped:

@@ -120,6 +120,7 @@ Verdict Scheduler::judge(const Record& record) const {
             case RecordKind::fence:
             case RecordKind::timer:
             case RecordKind::signal:
+            case RecordKind::forked:
                 break;
             case RecordKind::run_started:
                 if (run_active_) refusal = refuse(RefusalRule::stopped, "a run is in force already");
@@ -328,6 +329,9 @@ Result<Effects> Scheduler::step(const FoldedRecord& folded) {
         switch (record.kind) {
             case RecordKind::fence:
             case RecordKind::timer:
+                break;
+            case RecordKind::forked:
+                held_ = run_active_;  // until its first owner says `resume`, perhaps with another crew
                 break;
             case RecordKind::run_started:
             case RecordKind::reconfigured: {

@@ -24,7 +24,7 @@ namespace {
 constexpr RecordKind all_kinds[] = {
     RecordKind::run_started, RecordKind::reconfigured, RecordKind::fence,     RecordKind::claimed,  RecordKind::started,
     RecordKind::result,      RecordKind::commit,       RecordKind::abandoned, RecordKind::dead,     RecordKind::timer,
-    RecordKind::signal,      RecordKind::run_stopped,  RecordKind::called,    RecordKind::returned,
+    RecordKind::signal,      RecordKind::run_stopped,  RecordKind::called,    RecordKind::returned, RecordKind::forked,
 };
 
 const ChainLink first_link{};
@@ -126,6 +126,9 @@ public:
                 made.amounts = amounts();
                 made.answered_by = {number()};
                 made.seen = seen();
+                break;
+            case RecordKind::forked:
+                made.word = text();
                 break;
             case RecordKind::returned:
                 made.call = small();
