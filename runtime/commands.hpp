@@ -158,7 +158,18 @@ struct WriteOptions {
 /// One write, in a person's name.
 ExitCode command_write(const WriteOptions& options);
 ExitCode command_backup(const CommonOptions& options, const std::string& target);
-ExitCode command_replay(const CommonOptions& options);
+struct ReplayOptions {
+    CommonOptions common;
+    bool verify = false;
+    bool step = false;
+    std::uint64_t at = 0;   // step: begin here; with another crew: up to here
+    std::string crew_file;  // what would have woken under this crew
+    std::vector<std::string> inputs;
+    std::vector<std::string> settings;  // path=value
+    std::size_t limit = 20;             // differences shown; 0: all
+};
+/// The core again over a board's log: to compare, to try another crew, or step by step.
+ExitCode command_replay(const ReplayOptions& options);
 /// The log, and whether what was derived from it is what it makes; with `repair`, makes that anew.
 ExitCode command_verify(const CommonOptions& options, bool repair);
 

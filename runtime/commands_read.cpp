@@ -13,7 +13,6 @@
 #include "runtime/open_board.hpp"
 #include "runtime/record_json.hpp"
 #include "runtime/record_text.hpp"
-#include "runtime/replay.hpp"
 #include "scheduler/consequences.hpp"
 
 namespace stele {
@@ -216,33 +215,6 @@ ExitCode command_boards(const CommonOptions& options) {
     }
     if (!options.json) std::cout << table.text(detect_terminal(1, options.color));
     return ExitCode::done;
-}
-
-ExitCode command_replay(const CommonOptions& options) {
-    const Result<OpenBoard> board = open_board(options);
-    if (!board.ok()) return complain(board.error());
-    const Result<ReplayReport> report = verify_replay(*board->store, board->info, board->last, make_crew_reader());
-    if (!report.ok()) return complain(report.error());
-    if (options.json) {
-        Value value = Value::object({{"board", board->info.address.board},
-                                     {"records", static_cast<std::int64_t>(report->records)},
-                                     {"commits", static_cast<std::int64_t>(report->commits)},
-                                     {"decisions", static_cast<std::int64_t>(report->decisions)},
-                                     {"state_hash", to_hex(report->state_hash)},
-                                     {"same", !report->difference}});
-        if (report->difference) {
-            value.set("difference", *report->difference);
-            value.set("position", static_cast<std::int64_t>(report->differs_at.number));
-        }
-        std::cout << to_json_line(value) << "\n";
-    } else if (report->difference) {
-        std::cout << "board " << printable(board->info.address.board) << ": " << printable(*report->difference) << "\n";
-    } else {
-        std::cout << "board " << printable(board->info.address.board) << ": " << count_text(report->records)
-                  << " records, " << count_text(report->commits) << " commits, " << count_text(report->decisions)
-                  << " decisions: the same again; state hash " << to_hex(report->state_hash) << "\n";
-    }
-    return report->difference ? ExitCode::differs : ExitCode::done;
 }
 
 }  // namespace stele

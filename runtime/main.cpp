@@ -314,12 +314,24 @@ int run(int argc, char** argv) {
     add_example(*backup_command, "stele backup /backups/stele-monday");
     backup_command->callback([&] { code = command_backup(backup_options, backup_target); });
 
-    CommonOptions replay_options;
-    bool verify = false;
-    CLI::App* replay_command = app.add_subcommand("replay", "run the scheduler again over a board's log");
-    replay_command->add_flag("--verify", verify, "compare every verdict, decision and state hash")->required();
-    add_common(*replay_command, replay_options, true);
-    add_example(*replay_command, "stele replay --verify --board repo_review");
+    ReplayOptions replay_options;
+    CLI::App* replay_command =
+        app.add_subcommand("replay", "run the scheduler again over a board's log; calls nothing");
+    replay_command->add_flag("--verify", replay_options.verify, "compare every verdict, decision and state hash");
+    replay_command->add_flag("--step", replay_options.step,
+                             "record by record, forward and backward; commands come from standard input");
+    replay_command->add_option("--with", replay_options.crew_file, "what would have woken under this crew");
+    replay_command->add_option("--input", replay_options.inputs, "NAME=VALUE, with --with");
+    replay_command->add_option("--set", replay_options.settings,
+                               "what would have woken with SOURCE.FIELD=VALUE; repeatable");
+    replay_command
+        ->add_option("--at", replay_options.at, "--step: begin at this record; --with, --set: up to this record")
+        ->check(CLI::NonNegativeNumber);
+    replay_command->add_option("--limit", replay_options.limit, "differences shown; 0: all")->capture_default_str();
+    add_common(*replay_command, replay_options.common, true);
+    add_example(*replay_command,
+                "stele replay --verify --board repo_review\n"
+                "  stele replay --set critic.when.0.where.size.gt=3\n  stele replay --step --at 40");
     replay_command->callback([&] { code = command_replay(replay_options); });
 
     CommonOptions verify_options;

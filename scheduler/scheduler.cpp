@@ -1626,6 +1626,39 @@ std::optional<Position> Scheduler::answer_of(const Hash128& key) const {
 
 bool Scheduler::is_being_called(const Hash128& key) const { return being_called_.count(key) > 0; }
 
+std::vector<QueuedMatch> Scheduler::agenda(std::size_t most) const {
+    std::vector<QueuedMatch> queued;
+    if (!agenda_) return queued;
+    for (AgendaItem& item : agenda_->first_of_all(most, [](std::uint32_t) { return true; })) {
+        QueuedMatch one;
+        one.source = item.source;
+        one.rating = item.rating;
+        one.rating_terms = rating_terms(item.source, *item.match);
+        one.held_back = held_back_by(item.source);
+        one.match = std::move(item.match);
+        queued.push_back(std::move(one));
+    }
+    return queued;
+}
+
+std::string Scheduler::held_back_by(std::uint32_t source) const {
+    const SourceState& state = sources_[source];
+    const SourceSpec& spec = crew_->sources[source];
+    if (!run_active_) return "no run is in force";
+    if (held_) return "the board's new owner has not said `resume`";
+    if (stop_) return std::string("the run is stopping: ") + to_text(*stop_);
+    if (!wrapping_up_.empty() && !spec.wrap_up) return "the run wraps up: " + wrapping_up_;
+    if (state.over_budget) return "its budget is used up";
+    if (state.once_done) return "it wakes once in a run, and has";
+    if (state.paused) return "paused by a loop";
+    if (state.held_back) return "paused in the region `control`";
+    if (is_damped(source))
+        return "its loop is slowed until " + std::to_string(state.damped_until.ms - now_.ms) + " ms on";
+    if (spec.wake == WakeMode::batch && !batch_ready(source)) return "its batch is not full";
+    if (!eligible(source, running_ < crew_->concurrency)) return "no place is free";
+    return {};
+}
+
 std::vector<MatchPtr> Scheduler::open_matches() const {
     std::vector<MatchPtr> open;
     for (std::uint32_t source = 0; matcher_ && source < sources_.size(); ++source) {

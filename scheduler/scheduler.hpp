@@ -130,6 +130,17 @@ using BoardHistory = std::function<Status(Position before, const CommitVisitor& 
 using CrewReader = std::function<Result<std::shared_ptr<const CrewSpec>>(
     const std::string& text, const std::string& base_directory, const std::string& inputs)>;
 
+/// A match that could run, as the agenda has it.
+struct QueuedMatch {
+    std::uint32_t source = 0;
+    MatchPtr match;
+    double rating = 0;
+    /// What the rating is made of, as canonical JSON. Empty: the declared priority alone.
+    std::string rating_terms;
+    /// Why it would not start now, in words; empty: it would, in its turn.
+    std::string held_back;
+};
+
 class Scheduler {
 public:
     Scheduler(CrewReader read_crew, BoardHistory history);
@@ -169,6 +180,9 @@ public:
     [[nodiscard]] bool is_being_called(const Hash128& key) const;
     /// Matches that hold and have not run, dead ones left out. For inspection: finds them all anew.
     [[nodiscard]] std::vector<MatchPtr> open_matches() const;
+    /// The first `most` of the agenda in its order, and what holds each back. Sources that wait for the run to be
+    /// at rest are not on it.
+    [[nodiscard]] std::vector<QueuedMatch> agenda(std::size_t most) const;
 
 private:
     enum class MatchStatus : std::uint8_t { claimed, closed, dead };
@@ -244,6 +258,7 @@ private:
     [[nodiscard]] bool idle_holds() const;
     [[nodiscard]] bool work_is_left(std::uint32_t source) const;
     [[nodiscard]] bool may_go_on(std::uint32_t source) const;
+    [[nodiscard]] std::string held_back_by(std::uint32_t source) const;
     [[nodiscard]] bool is_damped(std::uint32_t source) const { return sources_[source].damped_until > now_; }
     [[nodiscard]] std::optional<TimeMs> next_wake() const;
     [[nodiscard]] MatchPtr with_idle_episode(const MatchPtr& match) const;
