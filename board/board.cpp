@@ -158,7 +158,7 @@ std::optional<Refusal> refuse_on_sight(const RegionSpec& spec, const Write& writ
                            "\": grant it under may.write",
                        {}};
     }
-    if (carries_content(write)) {
+    if (carries_content(write) && !write.purged) {
         if (std::optional<Refusal> refusal = refuse_content(spec, write, line)) return refusal;
     }
     if (write.cites.size() > limits::cites_per_write_max) {

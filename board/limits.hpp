@@ -68,6 +68,7 @@ inline constexpr std::size_t chain_writes_kept = 250'000;
 inline constexpr std::size_t chain_causes_max = 8;   // of one activation, the newest
 inline constexpr std::size_t chain_reads_max = 256;  // of one activation; with more, what it read counts as new
 
+inline constexpr std::size_t export_line_bytes_max = 512U << 20;  // of an exported board
 inline constexpr std::uint32_t index_block_records = 256;
 inline constexpr std::uint32_t index_segment_records = 8'192;  // a multiple of the block, at most 65,536
 inline constexpr std::uint64_t region_count_interval = 256;    // records from one count of a region to the next

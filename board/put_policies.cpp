@@ -8,11 +8,11 @@ Result<PolicyAnswer> decide_put(const RegionAccess& region, const WriteContext& 
                                 bool conflict_when_unseen) {
     const RegionSpec& spec = region.spec();
     std::string key = key_text_of(spec, write.content, write.text);
-    const Result<std::optional<std::uint64_t>> number = region.number_of_key(key);
+    const Result<std::optional<std::uint64_t>> number = number_meant(region, write, key);
     if (!number.ok()) return number.error();
     if (!number->has_value()) {
         PolicyDecision decision = fresh_entry(region, context);
-        decision.new_key = std::move(key);
+        if (!write.purged) decision.new_key = std::move(key);
         return PolicyAnswer(std::move(decision));
     }
     const Result<std::optional<EntryState>> current = region.entry(**number);

@@ -34,6 +34,8 @@ const char* to_text(RecordKind kind) {
             return "returned";
         case RecordKind::forked:
             return "forked";
+        case RecordKind::purged:
+            return "purged";
     }
     return "?";
 }

@@ -28,6 +28,7 @@ enum class RecordKind : std::uint8_t {
     called,           // a call to a model, a tool or a service is about to be made; parts: what is sent
     returned,         // its answer; part 0: as it came
     forked,           // what comes from here on is this board's alone; the word names the board it was forked off
+    purged,           // payloads of earlier records are gone from the log
 };
 const char* to_text(RecordKind kind);
 
@@ -123,8 +124,11 @@ struct Record {
     Amounts amounts;
     /// called: nothing is called, the answer is that of this `returned` record.
     Position answered_by;
-    /// called, and started where a view is no function of the snapshot: the entries that were shown.
+    /// called, and started where a view is no function of the snapshot: the entries that were shown. purged: those
+    /// that were purged.
     std::vector<EntryId> seen;
+    /// purged: the records that lost payloads.
+    std::vector<Position> positions;
     /// returned: the other side did not say what it counted.
     bool estimated = false;
 
@@ -162,6 +166,8 @@ struct LoggedRecord {
     Record record;
     Verdict verdict;
     Digest256 link{};
+    /// Some of its payload was purged.
+    bool purged = false;
 };
 
 }  // namespace stele

@@ -172,6 +172,11 @@ void put_body(ByteWriter& out, const Record& record) {
             out.text(record.word);
             if (!record.members.empty()) put_members(out, record.members);
             return;
+        case RecordKind::purged:
+            put_seen(out, record.seen);
+            out.varint(record.positions.size());
+            for (const Position position : record.positions) out.varint(position.number);
+            return;
         case RecordKind::forked:
         case RecordKind::run_stopped:
             out.text(record.word);
@@ -260,6 +265,11 @@ void get_body(ByteReader& in, Record& record) {
             get_members(in, record.members);
             if (record.members.empty()) in.fail("an empty list of members");
             return;
+        case RecordKind::purged:
+            get_seen(in, record.seen);
+            record.positions.resize(in.count(1));
+            for (Position& position : record.positions) position.number = in.varint();
+            return;
         case RecordKind::forked:
         case RecordKind::run_stopped:
             record.word = in.text();
@@ -307,7 +317,7 @@ void put_header(ByteWriter& out, const Record& record, const Digest256& payload_
 
 void get_header(ByteReader& in, Record& record, std::string_view& payload_hash) {
     const std::uint8_t kind = in.u8();
-    if (kind < 1 || kind > static_cast<std::uint8_t>(RecordKind::forked)) in.fail("unknown record kind");
+    if (kind < 1 || kind > static_cast<std::uint8_t>(RecordKind::purged)) in.fail("unknown record kind");
     record.kind = static_cast<RecordKind>(kind);
     record.epoch.number = in.varint();
     record.time.ms = in.zigzag();
@@ -461,17 +471,30 @@ Result<FramePieces> take_apart(Position position, std::string_view bytes) {
     return pieces;
 }
 
-Result<std::vector<std::string>> load_parts(Position position, std::string_view bytes, const LoadBlob& load_blob) {
+struct LoadedParts {
+    std::vector<std::string> bytes;
+    std::vector<bool> purged;
+    bool any_purged = false;
+};
+
+Result<LoadedParts> load_parts(Position position, std::string_view bytes, const LoadBlob& load_blob) {
     ByteReader in(bytes);
-    std::vector<std::string> parts(in.count(2));
-    for (std::string& part : parts) {
+    LoadedParts loaded;
+    loaded.bytes.resize(in.count(2));
+    loaded.purged.resize(loaded.bytes.size());
+    for (std::size_t i = 0; i < loaded.bytes.size(); ++i) {
+        std::string& part = loaded.bytes[i];
         const std::uint8_t storage = in.u8();
         if (storage == 0) {
             part = in.text();
             continue;
         }
         const std::uint64_t length = in.varint();
-        if (storage == 2) continue;
+        if (storage == 2) {
+            loaded.purged[i] = true;
+            loaded.any_purged = true;
+            continue;
+        }
         Result<std::string> blob = load_blob(in.hash());
         if (!blob.ok()) return blob.error();
         if (blob->size() != length) {
@@ -481,7 +504,7 @@ Result<std::vector<std::string>> load_parts(Position position, std::string_view 
         }
         part = std::move(*blob);
     }
-    return parts;
+    return loaded;
 }
 
 }  // namespace
@@ -542,34 +565,108 @@ Result<LoggedRecord> decode_frame(Position position, std::string_view bytes, Dec
     if (!verdict.ok()) return damaged(position, verdict, "verdict");
     if (depth == DecodeDepth::header) return logged;
 
-    Result<std::vector<std::string>> parts = load_parts(position, pieces->parts, load_blob);
+    Result<LoadedParts> parts = load_parts(position, pieces->parts, load_blob);
     if (!parts.ok()) return parts.error();
-    if (depth == DecodeDepth::verified) {
+    logged.purged = parts->any_purged;
+    // The hash is over all parts and the salt, which goes with the first part that does.
+    if (depth == DecodeDepth::verified && !logged.purged) {
         Salt salt;
         std::memcpy(salt.data(), pieces->salt.data(), salt.size());
-        const std::vector<std::string_view> views(parts->begin(), parts->end());
+        const std::vector<std::string_view> views(parts->bytes.begin(), parts->bytes.end());
         if (view_of(hash_payload(salt, views)) != payload_hash) {
             return Error{ErrorCode::corrupt,
                          "record " + std::to_string(position.number) + ": the payload does not match its hash"};
         }
     }
     if (logged.record.kind == RecordKind::commit) {
-        if (parts->size() != logged.record.writes.size()) {
+        if (parts->bytes.size() != logged.record.writes.size()) {
             return Error{ErrorCode::corrupt, "record " + std::to_string(position.number) + ": " +
                                                  std::to_string(logged.record.writes.size()) + " writes but " +
-                                                 std::to_string(parts->size()) + " payload parts"};
+                                                 std::to_string(parts->bytes.size()) + " payload parts"};
         }
-        for (std::size_t i = 0; i < parts->size(); ++i) logged.record.writes[i].text = std::move((*parts)[i]);
+        for (std::size_t i = 0; i < parts->bytes.size(); ++i) {
+            Write& write = logged.record.writes[i];
+            write.purged = parts->purged[i];
+            write.text = write.purged ? std::string("null") : std::move(parts->bytes[i]);
+        }
     } else {
-        logged.record.parts = std::move(*parts);
+        logged.record.parts = std::move(parts->bytes);
     }
     return logged;
+}
+
+Result<std::string> purge_frame(Position position, std::string_view bytes,
+                                const std::function<bool(std::size_t part)>& purges,
+                                const std::function<bool(std::string_view text)>& tells) {
+    const Result<FramePieces> pieces = take_apart(position, bytes);
+    if (!pieces.ok()) return pieces.error();
+    ByteReader verdict_bytes(pieces->verdict);
+    Verdict verdict;
+    get_verdict(verdict_bytes, verdict);
+    if (!verdict_bytes.ok()) return damaged(position, verdict_bytes, "verdict");
+
+    ByteWriter parts;
+    bool any = false;
+    ByteReader in(pieces->parts);
+    const std::uint64_t count = in.count(2);
+    parts.varint(count);
+    for (std::size_t i = 0; i < count && in.ok(); ++i) {
+        const std::size_t begin = in.offset();
+        const std::uint8_t storage = in.u8();
+        std::uint64_t length = 0;
+        if (storage == 0) {
+            length = in.text().size();
+        } else {
+            length = in.varint();
+            if (storage == 1) in.hash();
+        }
+        any = any || storage == 2 || purges(i);
+        if (storage != 2 && purges(i)) {
+            parts.u8(2);
+            parts.varint(length);
+        } else {
+            parts.raw(pieces->parts.substr(begin, in.offset() - begin));
+        }
+    }
+    for (Refusal& refusal : verdict.refusals) {
+        if (tells(refusal.message)) refusal.message = "purged";
+        if (!refusal.current.is_null() && tells(to_json(refusal.current))) refusal.current = Value();
+    }
+    ByteWriter frame;
+    frame.u8(static_cast<std::uint8_t>(frame_magic));
+    frame.u8(frame_format);
+    frame.text(pieces->header);
+    frame.raw(any ? view_of(Salt{}) : pieces->salt);
+    frame.raw(parts.bytes());
+    ByteWriter new_verdict;
+    put_verdict(new_verdict, verdict);
+    frame.text(new_verdict.bytes());
+    frame.raw(pieces->link);
+    frame.fixed(XXH3_64bits(frame.bytes().data(), frame.bytes().size()));
+    return frame.take();
 }
 
 Result<ChainLink> link_of_frame(Position position, std::string_view bytes, const ChainLink& previous) {
     const Result<FramePieces> pieces = take_apart(position, bytes);
     if (!pieces.ok()) return pieces.error();
     return chain(previous, position, pieces->header);
+}
+
+Result<std::vector<Hash128>> blobs_of_frame(Position position, std::string_view bytes) {
+    const Result<FramePieces> pieces = take_apart(position, bytes);
+    if (!pieces.ok()) return pieces.error();
+    std::vector<Hash128> blobs;
+    ByteReader in(pieces->parts);
+    for (std::uint64_t left = in.count(2); left > 0 && in.ok(); --left) {
+        const std::uint8_t storage = in.u8();
+        if (storage == 0) {
+            in.text();
+            continue;
+        }
+        in.varint();
+        if (storage == 1) blobs.push_back(in.hash());
+    }
+    return blobs;
 }
 
 Result<ChainLink> stored_link(Position position, std::string_view bytes) {

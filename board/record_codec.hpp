@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "board/record.hpp"
 #include "board/result.hpp"
@@ -47,6 +48,14 @@ Result<LoggedRecord> decode_frame(Position position, std::string_view bytes, Dec
 
 /// The link that a frame should carry, recomputed from its header bytes. For walking the chain.
 Result<ChainLink> link_of_frame(Position position, std::string_view bytes, const ChainLink& previous);
+/// The same frame without the parts that `purges` names, and without the salt, so that what they said cannot be
+/// found by trying; texts of refusals that `tells` accepts are replaced. Header and link stay as they are. What
+/// stood in blobs is the caller's to erase.
+Result<std::string> purge_frame(Position position, std::string_view bytes,
+                                const std::function<bool(std::size_t part)>& purges,
+                                const std::function<bool(std::string_view text)>& tells);
+/// The MACs of the parts that a frame has in blobs, in order.
+Result<std::vector<Hash128>> blobs_of_frame(Position position, std::string_view bytes);
 /// The link that a frame does carry.
 Result<ChainLink> stored_link(Position position, std::string_view bytes);
 

@@ -104,6 +104,13 @@ std::string key_text_of(const RegionSpec& spec, const Value& content, std::strin
     return to_json(Value(std::move(key)));
 }
 
+Result<std::optional<std::uint64_t>> number_meant(const RegionAccess& region, const Write& write,
+                                                  std::string_view key_text) {
+    if (!write.purged) return region.number_of_key(key_text);
+    const bool known = write.number != 0 && write.number < region.next_number();
+    return known ? std::optional<std::uint64_t>(write.number) : std::nullopt;
+}
+
 bool has_keys(const RegionSpec& spec) {
     switch (spec.policy) {
         case PolicyKind::set_union:

@@ -112,6 +112,9 @@ Result<PolicyAnswer> decide_retract(const RegionAccess& region, const WriteConte
 /// The canonical text a keyed entry is found by: its key fields as a JSON array, or for a
 /// `set_union` without key fields the whole entry.
 std::string key_text_of(const RegionSpec& spec, const Value& content, std::string_view content_text);
+/// The entry that a write means by its key; by its number where its content, and so its key, was purged.
+Result<std::optional<std::uint64_t>> number_meant(const RegionAccess& region, const Write& write,
+                                                  std::string_view key_text);
 /// A set union's tags of an entry after one more add.
 void record_add(std::vector<AddTag>& adds, AddTag add);
 /// True for regions whose entries are found by key.

@@ -32,6 +32,7 @@ Result<std::string> merged_content(const RegionSpec& spec, const std::vector<Add
     for (const AddTag& add : adds) {
         Result<Value> content = parse_json(add.text);
         if (!content.ok()) return content.error();
+        if (content->is_null()) return std::string("null");  // purged, and so are all the others
         if (merged.is_null()) {
             merged = Value::object({});
             for (const std::string& field : spec.key) {
@@ -71,11 +72,11 @@ private:
         const RegionSpec& spec = region.spec();
         std::string key = key_text_of(spec, write.content, write.text);
         AddTag add{context.position, context.author, whole_entry_is_key(spec) ? std::string() : write.text};
-        const Result<std::optional<std::uint64_t>> number = region.number_of_key(key);
+        const Result<std::optional<std::uint64_t>> number = number_meant(region, write, key);
         if (!number.ok()) return number.error();
         if (!number->has_value()) {
             PolicyDecision decision = fresh_entry(region, context);
-            decision.new_key = std::move(key);
+            if (!write.purged) decision.new_key = std::move(key);
             decision.adds = {std::move(add)};
             const Status settled = settle_content(spec, decision);
             if (!settled.ok()) return settled.error();
@@ -93,7 +94,7 @@ private:
             if (!settled.ok()) return settled.error();
             return PolicyAnswer(std::move(decision));
         }
-        return changed_content(region, context, **current, std::move(*adds));
+        return changed_content(region, context, **current, write, std::move(*adds));
     }
 
     static Result<PolicyAnswer> decide_remove(const RegionAccess& region, const WriteContext& context,
@@ -102,7 +103,7 @@ private:
         std::uint64_t number = write.number;
         if (number == 0) {
             const Result<std::optional<std::uint64_t>> found =
-                region.number_of_key(key_text_of(spec, write.content, write.text));
+                number_meant(region, write, key_text_of(spec, write.content, write.text));
             if (!found.ok()) return found.error();
             number = found->value_or(0);
         }
@@ -126,7 +127,7 @@ private:
             return add.position <= context.snapshot || add.position == context.position;
         };
         adds->erase(std::remove_if(adds->begin(), adds->end(), seen), adds->end());
-        if (!adds->empty()) return changed_content(region, context, **current, std::move(*adds));
+        if (!adds->empty()) return changed_content(region, context, **current, write, std::move(*adds));
         PolicyDecision decision;
         decision.effect = WriteOutcome::Effect::removed;
         decision.after = **current;
@@ -138,7 +139,8 @@ private:
 
     // A new version only if what the adds amount to differs from what stands there.
     static Result<PolicyAnswer> changed_content(const RegionAccess& region, const WriteContext& context,
-                                                const EntryState& current, std::vector<AddTag> adds) {
+                                                const EntryState& current, const Write& write,
+                                                std::vector<AddTag> adds) {
         const RegionSpec& spec = region.spec();
         PolicyDecision decision;
         decision.after = current;
@@ -147,7 +149,8 @@ private:
             if (!merged.ok()) return merged.error();
             const Result<std::string> before = region.content(current);
             if (!before.ok()) return before.error();
-            if (*merged != *before) {
+            const bool differs = write.purged ? write.expected_version > current.version : *merged != *before;
+            if (differs) {
                 decision = next_version(current, context);
                 decision.after.merged_text = std::move(*merged);
             }

@@ -37,6 +37,9 @@ struct Write {
     std::uint32_t expected_version = 0;
     std::vector<Cite> cites;
     std::string why;
+    /// Its content is gone from the log: null stands for it. In a replay, which has no other way to tell, `number` is
+    /// then the entry that it wrote, and for a set union `expected_version` the version that it made; 0: none.
+    bool purged = false;
 
     void seal() { text = to_json(content); }
 };

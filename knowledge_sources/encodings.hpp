@@ -1,6 +1,7 @@
 // The text encodings that HTTP and its keys need. Values only; any thread.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -8,6 +9,8 @@ namespace stele {
 
 /// Standard alphabet, padded.
 std::string to_base64(std::string_view bytes);
+/// The reverse of exactly that; nothing for any other spelling.
+std::optional<std::string> from_base64(std::string_view text);
 
 /// Everything but letters, digits and -._~ as %XX, in upper case.
 std::string percent_encode(std::string_view text);

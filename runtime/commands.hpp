@@ -112,12 +112,20 @@ ExitCode command_diff(const DiffOptions& options);
 
 struct ExportOptions {
     CommonOptions common;
-    std::string format;  // "trace", "otlp"
+    std::string format;  // "jsonl", "trace", "otlp", or of the wake graph: "dot", "mermaid", "svg"
     std::string output;  // empty: standard output
     std::string version;
 };
 /// The runs of a board for other tools.
 ExitCode command_export(const ExportOptions& options);
+
+struct ImportOptions {
+    CommonOptions common;
+    std::string file;  // "-": standard input
+    std::string name;  // empty: as it was exported
+};
+/// Takes in a board that was exported as JSON lines.
+ExitCode command_import(const ImportOptions& options);
 
 /// What each source did and cost, and who writes which region.
 ExitCode command_stats(const CommonOptions& options);
@@ -146,6 +154,15 @@ struct ForkOptions {
 };
 /// A new board that goes on from a version of another.
 ExitCode command_fork(const ForkOptions& options);
+struct PurgeOptions {
+    CommonOptions common;
+    std::vector<std::string> entries;
+    std::vector<std::string> texts;
+    std::string reason;
+    bool only_plan = false;
+};
+/// Takes content out of the log, the state, the index and the files for good.
+ExitCode command_purge(const PurgeOptions& options);
 struct WriteOptions {
     CommonOptions common;
     std::string region;

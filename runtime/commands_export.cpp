@@ -2,16 +2,19 @@
 #include <fstream>
 #include <iostream>
 
+#include "runtime/board_transfer.hpp"
 #include "runtime/commands.hpp"
 #include "runtime/open_board.hpp"
 #include "runtime/trace_export.hpp"
+#include "runtime/wake_graph.hpp"
 
 namespace stele {
 
 ExitCode command_export(const ExportOptions& options) {
-    if (options.format != "trace" && options.format != "otlp") {
-        return complain(
-            {ErrorCode::invalid_argument, "--format takes trace or otlp, not \"" + printable(options.format) + "\""});
+    const std::optional<GraphForm> graph_form = graph_form_from(options.format);
+    if (options.format != "trace" && options.format != "otlp" && options.format != "jsonl" && !graph_form) {
+        return complain({ErrorCode::invalid_argument, "--format takes jsonl, trace, otlp, dot, mermaid or svg, not \"" +
+                                                          printable(options.format) + "\""});
     }
     const Result<OpenBoard> board = open_board(options.common);
     if (!board.ok()) return complain(board.error());
@@ -26,8 +29,16 @@ ExitCode command_export(const ExportOptions& options) {
     }
     std::ostream& out = options.output.empty() ? std::cout : file;
     const ExportedBoard exported{board->info.address.board, board->info.family, crew.get(), options.version};
-    const Status written =
-        options.format == "trace" ? write_chrome_trace(exported, walk, out) : write_otlp(exported, walk, out);
+    const auto write = [&]() -> Status {
+        if (options.format == "jsonl") return write_board_lines(*board->store, board->info, board->last, out);
+        if (options.format == "trace") return write_chrome_trace(exported, walk, out);
+        if (options.format == "otlp") return write_otlp(exported, walk, out);
+        const Result<Graph> graph = wake_graph(board->info.address.board, *board->entries, walk);
+        if (!graph.ok()) return graph.error();
+        out << draw(*graph, *graph_form);
+        return Done{};
+    };
+    const Status written = write();
     out.flush();
     if (!written.ok()) return complain(written.error());
     if (!out.good() && !options.output.empty()) {

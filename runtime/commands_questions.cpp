@@ -161,7 +161,7 @@ void print_node_head(const OpenBoard& board, const TreeNode& node, const std::st
     if (node.same_as) {
         line.add("(told elsewhere)", Style::dim);
     } else {
-        line.add(to_json_line(node.entry->content));
+        line.add(content_text(node.entry->content));
     }
     std::cout << line.text(text.terminal.color) << "\n";
 }
@@ -554,7 +554,7 @@ void print_difference(const EntryPtr& before, const EntryPtr& after, const TextO
         const Entry& entry = after ? *after : *before;
         line.add(after ? "+ " : "- ", after ? Style::green : Style::red).add(to_text(entry.id), Style::bold);
         line.add(" v" + number(entry.version) + "  ").add(entry.author, Style::cyan);
-        line.add("  ").add(to_json_line(entry.content));
+        line.add("  ").add(content_text(entry.content));
     }
     std::cout << line.text(text.terminal.color) << "\n";
 }

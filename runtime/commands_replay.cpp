@@ -53,6 +53,8 @@ ExitCode verify(const CommonOptions& options, const OpenBoard& board) {
                                      {"records", json_of(report->records)},
                                      {"commits", json_of(report->commits)},
                                      {"decisions", json_of(report->decisions)},
+                                     {"purged", json_of(report->purged)},
+                                     {"taken_at_its_word", json_of(report->taken_at_its_word)},
                                      {"state_hash", to_hex(report->state_hash)},
                                      {"same", !report->difference}});
         if (report->difference) {
@@ -66,6 +68,11 @@ ExitCode verify(const CommonOptions& options, const OpenBoard& board) {
         std::cout << "board " << name << ": " << count_text(report->records) << " records, "
                   << count_text(report->commits) << " commits, " << count_text(report->decisions)
                   << " decisions: the same again; state hash " << to_hex(report->state_hash) << "\n";
+        if (report->purged > 0) {
+            std::cout << counted(report->purged, "record", "records")
+                      << " were purged: " << counted(report->taken_at_its_word, "decision", "decisions")
+                      << " after the first cannot be worked out again, and were taken as they stand\n";
+        }
     }
     return report->difference ? ExitCode::differs : ExitCode::done;
 }

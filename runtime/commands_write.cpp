@@ -1,5 +1,7 @@
 // The commands that write: run, resume, retry, backup, boards rm. Each owns the data directory, or
 // asks the process that does.
+#include <unistd.h>
+
 #include <atomic>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
@@ -9,6 +11,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <set>
 #include <sstream>
 #include <thread>
 
@@ -335,6 +338,36 @@ ExitCode command_fork(const ForkOptions& given) {
     return run_request(run, request);
 }
 
+ExitCode command_import(const ImportOptions& options) {
+    std::string file = options.file;
+    std::string copied;
+    if (file == "-") {
+        // The owner may be another process, which cannot read this one's input.
+        copied = (std::filesystem::temp_directory_path() / "stele-import-XXXXXX").string();
+        const int made = ::mkstemp(copied.data());
+        if (made < 0) return complain({ErrorCode::io, "cannot write a file in " + copied});
+        ::close(made);
+        std::ofstream copy(copied, std::ios::binary);
+        if (std::cin.peek() != std::istream::traits_type::eof()) copy << std::cin.rdbuf();
+        copy.close();
+        if (!copy) return complain({ErrorCode::io, "standard input could not be copied to " + copied});
+        file = copied;
+    }
+    file = std::filesystem::absolute(file).string();
+    std::error_code ignored;
+    std::filesystem::create_directories(options.common.data, ignored);
+    const ExitCode code =
+        own_or_ask(options.common, Value::object({{"command", "import"}, {"name", options.name}, {"file", file}}),
+                   [&](Owner& owner, asio::io_context&) { return owner.import(file, options.name); });
+    if (!copied.empty()) std::filesystem::remove(copied, ignored);
+    if (code == ExitCode::done) {
+        std::cout << (options.name.empty() ? std::string("the board") : "board " + printable(options.name))
+                  << " is taken in; look at it with: stele boards --data " << printable(options.common.data)
+                  << std::endl;
+    }
+    return code;
+}
+
 ExitCode command_boards_rm(const CommonOptions& options, const std::string& board) {
     const ExitCode code = own_or_ask(options, Value::object({{"command", "boards_rm"}, {"name", board}}),
                                      [&](Owner& owner, asio::io_context&) { return owner.remove_board(board); });
@@ -420,6 +453,90 @@ ExitCode command_write(const WriteOptions& options) {
     const ExitCode code = write_for_a_person(options.common, std::move(write));
     if (code == ExitCode::done) std::cout << "written to " << printable(options.region) << "\n";
     return code;
+}
+
+namespace {
+
+std::string joined(const std::set<EntryId>& ids) {
+    std::string text;
+    for (const EntryId& id : ids) text += (text.empty() ? "" : " ") + to_text(id);
+    return text;
+}
+
+void print_plan(const PurgePlan& plan, bool json, bool only_plan) {
+    if (json) {
+        const auto ids = [](const std::set<EntryId>& from) {
+            Value::Array values;
+            for (const EntryId& id : from) values.push_back(valid_utf8(to_text(id)));
+            return Value(std::move(values));
+        };
+        Value::Array records;
+        for (const auto& [position, parts] : plan.parts) records.push_back(static_cast<std::int64_t>(position.number));
+        Value::Array stays;
+        for (const std::string& text : plan.stays) stays.push_back(valid_utf8(text));
+        std::cout << to_json_line(Value::object({{"purged", !only_plan},
+                                                 {"records", Value(std::move(records))},
+                                                 {"entries", ids(plan.entries)},
+                                                 {"retracted", ids(plan.active)},
+                                                 {"also_in", ids(plan.also_in)},
+                                                 {"stays", Value(std::move(stays))}}))
+                  << "\n";
+        return;
+    }
+    std::cout << (only_plan ? "would purge payloads of " : "purged payloads of ")
+              << counted(plan.parts.size(), "record", "records");
+    if (!plan.entries.empty()) std::cout << ", contents of " << printable(joined(plan.entries));
+    std::cout << "\n";
+    if (!plan.active.empty()) {
+        std::cout << (only_plan ? "would retract " : "retracted ") << printable(joined(plan.active)) << "\n";
+    }
+    if (!plan.also_in.empty()) {
+        std::cout << "the same is said by " << printable(joined(plan.also_in))
+                  << ": purge them as well, or name the text with --text\n";
+    }
+    for (const std::string& text : plan.stays) {
+        std::cout << "it stays in " << printable(text) << ", which the chain of hashes or the crew needs\n";
+    }
+}
+
+}  // namespace
+
+ExitCode command_purge(const PurgeOptions& options) {
+    PurgeRequest request;
+    request.reason = options.reason;
+    request.wish.texts = options.texts;
+    for (const std::string& entry : options.entries) {
+        const Result<EntryId> id = parse_entry_id(entry);
+        if (!id.ok()) return complain(id.error());
+        request.wish.entries.push_back(*id);
+    }
+    if (request.wish.entries.empty() && request.wish.texts.empty()) {
+        return complain({ErrorCode::invalid_argument, "name an entry, REGION/NUMBER, or a text with --text"});
+    }
+    PurgePlan plan;
+    {
+        const Result<OpenBoard> board = open_board(options.common);
+        if (!board.ok()) return complain(board.error());
+        request.board = board->info.address.board;
+        Result<PurgePlan> made = plan_purge(*board->store, board->info, board->last, request.wish);
+        if (!made.ok()) return complain(made.error());
+        plan = std::move(*made);
+    }
+    if (plan.parts.empty()) return complain({ErrorCode::not_found, "there is nothing to purge: no payload says it"});
+    if (!options.only_plan) {
+        const ExitCode code = own_or_ask(options.common, to_value(request), [&](Owner& owner, asio::io_context& loop) {
+            std::optional<Status> done;
+            owner.purge(request, [&](const Status& status) {
+                done = status;
+                loop.stop();
+            });
+            if (!done) loop.run();
+            return done ? *done : Status(Error{ErrorCode::internal, "the purge was not answered"});
+        });
+        if (code != ExitCode::done) return code;
+    }
+    print_plan(plan, options.common.json, options.only_plan);
+    return ExitCode::done;
 }
 
 ExitCode command_verify(const CommonOptions& options, bool repair) {

@@ -4,8 +4,10 @@
 #include <filesystem>
 
 #include "board/bytes.hpp"
+#include "board/limits.hpp"
 #include "board/log/fork_store.hpp"
 #include "board/log/keys.hpp"
+#include "board/log/memory_store.hpp"
 #include "board/log/rocks_store.hpp"
 #include "board/record_index.hpp"
 
@@ -14,6 +16,7 @@ namespace {
 
 constexpr char board_kind = 'D';   // address -> BoardInfo
 constexpr char number_kind = 'N';  // the next board's number
+constexpr std::size_t import_batch_keys = 4'096;
 
 std::string address_key(const BoardAddress& address) {
     ByteWriter key;
@@ -65,6 +68,20 @@ std::string board_prefix(BoardNumber board) {
 }
 
 }  // namespace
+
+bool is_board_name(const std::string& name) {
+    const auto plain = [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+    };
+    return !name.empty() && name.size() <= limits::name_bytes_max && plain(name.front()) &&
+           std::all_of(name.begin(), name.end(), [&](char c) { return plain(c) || c == '.' || c == '_' || c == '-'; });
+}
+
+Error bad_board_name() {
+    return Error{ErrorCode::invalid_argument,
+                 "a board's name has 1 to " + std::to_string(limits::name_bytes_max) +
+                     " letters, digits, '.', '_' or '-', and begins with a letter or digit"};
+}
 
 Result<std::unique_ptr<DataDirectory>> DataDirectory::own(const std::string& path, std::string& torn_tail) {
     RocksOpenReport report;
@@ -154,14 +171,13 @@ Result<BoardInfo> DataDirectory::make(BoardInfo info, const Fill& fill) {
     if (known->has_value()) {
         return Error{ErrorCode::already_exists, "board \"" + info.address.board + "\" exists already"};
     }
-    const std::string number_key(1, number_kind);
-    const Result<std::optional<std::string>> stored = store_->get(Column::meta, number_key);
-    if (!stored.ok()) return stored.error();
-    info.number.number = stored->has_value() ? ByteReader(**stored).varint() : 1;
+    const Result<BoardNumber> number = next_number();
+    if (!number.ok()) return number.error();
+    info.number = *number;
     ByteWriter next;
     next.varint(info.number.number + 1);
     StoreBatch batch;
-    batch.put(Column::meta, number_key, next.take());
+    batch.put(Column::meta, std::string(1, number_kind), next.take());
     batch.put(Column::meta, address_key(info.address), encode(info));
     if (fill) {
         const Status filled = fill(info, batch);
@@ -171,6 +187,70 @@ Result<BoardInfo> DataDirectory::make(BoardInfo info, const Fill& fill) {
     if (stored_now.ok()) stored_now = store_->sync();
     if (!stored_now.ok()) return stored_now.error();
     return info;
+}
+
+Result<BoardNumber> DataDirectory::next_number() const {
+    const Result<std::optional<std::string>> stored = store_->get(Column::meta, std::string(1, number_kind));
+    if (!stored.ok()) return stored.error();
+    return BoardNumber{stored->has_value() ? ByteReader(**stored).varint() : 1};
+}
+
+Result<BoardInfo> DataDirectory::create_import(
+    const BoardAddress& address,
+    const std::function<Result<BoardInfo>(BoardNumber number, StateStore& into)>& make_keys) {
+    const Result<BoardNumber> number = next_number();
+    if (!number.ok()) return number.error();
+    const Status clean = erase_keys(*number, {});
+    if (!clean.ok()) return clean.error();
+    const std::unique_ptr<StateStore> made = make_memory_store();
+    Result<BoardInfo> info = make_keys(*number, *made);
+    if (!info.ok()) return info;
+    if (!address.board.empty()) info->address = address;
+    if (!is_board_name(info->address.board)) return bad_board_name();
+    const Result<std::optional<BoardInfo>> known = find(info->address);
+    if (!known.ok()) return known.error();
+    if (known->has_value()) {
+        return Error{ErrorCode::already_exists,
+                     "board \"" + info->address.board + "\" exists already; choose another name with --name"};
+    }
+    std::vector<KeyRange> ranges = derived_ranges(*number);
+    for (const Column column : {Column::log, Column::blobs}) {
+        ranges.push_back({column, board_prefix(*number), board_prefix({number->number + 1})});
+    }
+    Status stored = Done{};
+    StoreBatch batch;
+    for (const KeyRange& range : ranges) {
+        const Status read =
+            made->scan(range.column, range.from, range.to, false, [&](std::string_view key, std::string_view value) {
+                batch.put(range.column, std::string(key), std::string(value));
+                if (batch.operations.size() < import_batch_keys) return true;
+                stored = store_->apply(batch);
+                batch.clear();
+                return stored.ok();
+            });
+        if (!read.ok()) return read.error();
+        if (!stored.ok()) return stored.error();
+    }
+    stored = store_->apply(batch);
+    if (!stored.ok()) return stored.error();
+    // Only now is it a board.
+    return make(std::move(*info), {});
+}
+
+Status DataDirectory::erase_keys(BoardNumber board, StoreBatch batch) {
+    std::vector<KeyRange> ranges = derived_ranges(board);
+    for (const Column column : {Column::log, Column::blobs}) {
+        ranges.push_back({column, board_prefix(board), board_prefix({board.number + 1})});
+    }
+    for (const KeyRange& range : ranges) {
+        const Status erased =
+            store_->scan(range.column, range.from, range.to, false, [&](std::string_view key, std::string_view) {
+                batch.erase(range.column, std::string(key));
+                return true;
+            });
+        if (!erased.ok()) return erased;
+    }
+    return store_->apply(batch);
 }
 
 std::vector<DataDirectory::KeyRange> DataDirectory::derived_ranges(BoardNumber board) {
@@ -193,19 +273,7 @@ Status DataDirectory::remove(const BoardInfo& board) {
     }
     StoreBatch batch;
     batch.erase(Column::meta, address_key(board.address));
-    std::vector<KeyRange> ranges = derived_ranges(board.number);
-    for (const Column column : {Column::log, Column::blobs}) {
-        ranges.push_back({column, board_prefix(board.number), board_prefix({board.number.number + 1})});
-    }
-    for (const KeyRange& range : ranges) {
-        const Status erased =
-            store_->scan(range.column, range.from, range.to, false, [&](std::string_view key, std::string_view) {
-                batch.erase(range.column, std::string(key));
-                return true;
-            });
-        if (!erased.ok()) return erased;
-    }
-    Status applied = store_->apply(batch);
+    Status applied = erase_keys(board.number, std::move(batch));
     if (applied.ok()) applied = store_->sync();
     if (!applied.ok()) return applied;
     forks_.erase(board.number);

@@ -29,6 +29,10 @@ struct BoardInfo {
     Position forked_at;
 };
 
+bool is_board_name(const std::string& name);
+/// What is_board_name() asks for.
+Error bad_board_name();
+
 class DataDirectory {
 public:
     /// Takes ownership; creates the directory when there is none. `torn_tail` is what the engine
@@ -50,6 +54,11 @@ public:
     /// The same for a fork; `fill` puts what the child has from the outset into the batch that makes it.
     Result<BoardInfo> create_fork(const BoardAddress& address, TimeMs now, const BoardInfo& parent, Position at,
                                   const std::function<Status(const BoardInfo& child, StoreBatch& batch)>& fill);
+    /// A board that was written elsewhere, whose keys are made under the number that `make_keys` is given and are
+    /// stored first. What an import left that was cut short is removed before.
+    Result<BoardInfo> create_import(
+        const BoardAddress& address,
+        const std::function<Result<BoardInfo>(BoardNumber number, StateStore& into)>& make_keys);
     /// Forgets a board and everything it wrote. Fails with refused while there are forks of it.
     Status remove(const BoardInfo& board);
 
@@ -76,6 +85,8 @@ private:
 
     using Fill = std::function<Status(const BoardInfo& board, StoreBatch& batch)>;
     Result<BoardInfo> make(BoardInfo info, const Fill& fill);
+    [[nodiscard]] Result<BoardNumber> next_number() const;
+    Status erase_keys(BoardNumber board, StoreBatch batch);
 
     std::string path_;
     std::unique_ptr<StateStore> store_;

@@ -227,18 +227,31 @@ int run(int argc, char** argv) {
     ExportOptions export_options;
     export_options.version = STELE_VERSION;
     CLI::App* export_command =
-        app.add_subcommand("export", "a board's runs for other tools: Perfetto and Chrome, or OpenTelemetry");
+        app.add_subcommand("export", "a board's runs for other tools, or whole, for another data directory");
     export_command
-        ->add_option("--format", export_options.format,
-                     "trace (trace events, for ui.perfetto.dev or chrome://tracing) or otlp (OTLP/JSON spans)")
+        ->add_option(
+            "--format", export_options.format,
+            "jsonl (the whole log, for stele import and for programs); trace (trace events, for "
+            "ui.perfetto.dev or chrome://tracing); otlp (OTLP/JSON spans); dot, mermaid or svg (who woke whom)")
         ->required();
     export_command->add_option("--output", export_options.output, "file to write; without it standard output");
     add_common(*export_command, export_options.common, true);
     add_example(*export_command,
-                "stele export --format trace --output run.json\n"
+                "stele export --format jsonl --output board.jsonl\n"
+                "  stele export --format trace --output run.json\n"
                 "  stele export --format otlp | curl -H 'Content-Type: application/json' \\\n"
                 "      --data-binary @- http://localhost:4318/v1/traces");
     export_command->callback([&] { code = command_export(export_options); });
+
+    ImportOptions import_options;
+    CLI::App* import_command = app.add_subcommand("import", "take in a board that was exported as JSON lines");
+    import_command
+        ->add_option("file", import_options.file, "what stele export --format jsonl wrote; - for standard input")
+        ->required();
+    import_command->add_option("--name", import_options.name, "name of the board; without it as it was exported");
+    add_common(*import_command, import_options.common, false);
+    add_example(*import_command, "stele import board.jsonl --data other --name from_monday");
+    import_command->callback([&] { code = command_import(import_options); });
 
     CommonOptions stats_options;
     CLI::App* stats_command = app.add_subcommand("stats", "what each source did and cost, and who writes which region");
@@ -286,6 +299,20 @@ int run(int argc, char** argv) {
                 "stele fork repo_review --at 40 --set critic.priority=5\n"
                 "  stele fork repo_review --at 40 --crew other.yaml --name with_other_crew");
     fork_command->callback([&] { code = command_fork(fork_options); });
+
+    PurgeOptions purge_options;
+    CLI::App* purge_command = app.add_subcommand(
+        "purge", "take content out of the log, the state, the index and the files for good; the chain still verifies");
+    purge_command->add_option("entry", purge_options.entries, "REGION/NUMBER; several are purged together");
+    purge_command->add_option("--text", purge_options.texts,
+                              "every payload with this text in it, whatever entry it is of; repeatable");
+    purge_command->add_option("--reason", purge_options.reason, "why, for the log; must not say what is purged");
+    purge_command->add_flag("--dry", purge_options.only_plan, "only tell what would go, and where it would stay");
+    add_common(*purge_command, purge_options.common, true);
+    add_example(
+        *purge_command,
+        "stele purge customers/12 --dry\n  stele purge customers/12 --text ann@example.org --reason \"her wish\"");
+    purge_command->callback([&] { code = command_purge(purge_options); });
 
     WriteOptions write_options;
     CLI::App* write_command = app.add_subcommand("write", "make one write in a person's name");

@@ -15,13 +15,17 @@
 #include <chrono>
 #include <deque>
 #include <filesystem>
+#include <fstream>
 #include <istream>
 #include <map>
 
 #include "board/limits.hpp"
+#include "board/log/rocks_store.hpp"
 #include "knowledge_sources/secrets.hpp"
+#include "runtime/board_import.hpp"
 #include "runtime/commands.hpp"
 #include "runtime/fork.hpp"
+#include "runtime/open_board.hpp"
 #include "runtime/record_json.hpp"
 #include "runtime/record_text.hpp"
 #include "runtime/wall_clock.hpp"
@@ -33,14 +37,6 @@ namespace asio = boost::asio;
 using Socket = asio::local::stream_protocol::socket;
 
 std::string socket_path(const std::string& directory) { return directory + "/owner.sock"; }
-
-bool is_board_name(const std::string& name) {
-    const auto plain = [](char c) {
-        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-    };
-    return !name.empty() && name.size() <= limits::name_bytes_max && plain(name.front()) &&
-           std::all_of(name.begin(), name.end(), [&](char c) { return plain(c) || c == '.' || c == '_' || c == '-'; });
-}
 
 const char* to_text(RunRequest::Verb verb) {
     switch (verb) {
@@ -232,6 +228,85 @@ public:
         return made.ok() ? Status(Done{}) : made.error();
     }
 
+    Status import(const std::string& file, const std::string& name) override {
+        if (!name.empty() && !is_board_name(name)) return bad_board_name();
+        std::ifstream lines(file, std::ios::binary);
+        if (!lines) return Error{ErrorCode::not_found, "there is no file " + file};
+        return import_board(*data_, lines, name, wall_clock(), make_crew_reader());
+    }
+
+    void purge(const PurgeRequest& request, std::function<void(const Status&)> done) override {
+        if (!sessions_.empty() || !visits_.empty()) {
+            return done(
+                Error{ErrorCode::in_use, "a run goes on in the process that owns this directory; stop it first"});
+        }
+        RunRequest wanted;
+        wanted.verb = RunRequest::Verb::resume;
+        wanted.board = request.board;
+        const Result<BoardInfo> board = find_board(wanted, nullptr);
+        if (!board.ok()) return done(board.error());
+        const Result<std::vector<BoardInfo>> boards = data_->boards();
+        if (!boards.ok()) return done(boards.error());
+        for (const BoardInfo& other : *boards) {
+            if (other.parent != board->number) continue;
+            return done(Error{ErrorCode::refused,
+                              "board \"" + other.address.board + "\" was forked off \"" + board->address.board +
+                                  "\" and shares its log; remove it first: stele boards rm " + other.address.board});
+        }
+        const Result<StateStore*> store = data_->store_of(*board);
+        if (!store.ok()) return done(store.error());
+        auto guest = std::make_shared<Visit>();
+        EngineHooks hooks;
+        hooks.on_stopped = [] {};
+        hooks.on_failure = [this, guest](const Error& error) { leave(guest, error); };
+        Result<std::unique_ptr<BoardEngine>> made = make_engine(*board, std::move(hooks));
+        if (!made.ok()) return done(made.error());
+        guest->engine = std::move(*made);
+        const Status opened = guest->engine->open();
+        if (!opened.ok()) return done(opened);
+        Result<PurgePlan> plan = plan_purge(**store, *board, guest->engine->board().meta().last, request.wish);
+        if (!plan.ok()) return done(plan.error());
+        if (plan->parts.empty()) {
+            return done(Error{ErrorCode::not_found, "there is nothing to purge: no payload says it"});
+        }
+        guest->done = [this, board = *board, store = *store, plan = *plan, done](const Status& status) {
+            if (!status.ok()) return done(status);
+            Status purged = purge_payloads(*store, board, plan, make_crew_reader());
+            if (purged.ok()) purged = scrub(data_->store());
+            done(purged);
+        };
+        visits_.push_back(guest);
+        guest->engine->take_over();
+        if (!plan->active.empty()) {
+            Record retracts;
+            retracts.kind = RecordKind::commit;
+            retracts.author = "person";
+            retracts.reason = "to be purged";
+            for (const EntryId& id : plan->active) {
+                Write write;
+                write.op = WriteOp::retract;
+                write.region = id.region;
+                write.number = id.number;
+                write.seal();
+                retracts.writes.push_back(std::move(write));
+            }
+            guest->engine->submit(std::move(retracts), [this, guest](const LoggedRecord& logged) {
+                if (logged.verdict.accepted) return;
+                leave(guest, Error{ErrorCode::refused, logged.verdict.refusals.empty()
+                                                           ? std::string("the retraction was refused")
+                                                           : logged.verdict.refusals.front().message});
+            });
+        }
+        Record record;
+        record.kind = RecordKind::purged;
+        record.author = "person";
+        record.reason = request.reason;
+        record.seen.assign(plan->entries.begin(), plan->entries.end());
+        for (const auto& [position, parts] : plan->parts) record.positions.push_back(position);
+        guest->engine->submit(std::move(record),
+                              [this, guest](const LoggedRecord&) { leave_when_idle(guest, Done{}); });
+    }
+
     Status remove_board(const std::string& name) override {
         for (const auto& session : sessions_) {
             if (session->board() == name)
@@ -383,6 +458,17 @@ private:
         const Value* name = request->find("name");
         const std::string argument = name != nullptr && name->is_string() ? name->as_string() : std::string();
         if (command->as_string() == "backup") return answer(guest, backup(argument));
+        if (command->as_string() == "import") {
+            const Value* file = request->find("file");
+            const bool named = file != nullptr && file->is_string();
+            return answer(guest, named ? import(file->as_string(), argument)
+                                       : Status(Error{ErrorCode::invalid_argument, "an import names its file"}));
+        }
+        if (command->as_string() == "purge") {
+            const Result<PurgeRequest> wanted = purge_request_from(*request);
+            if (!wanted.ok()) return guest->finish(ExitCode::usage, wanted.error().message);
+            return purge(*wanted, [guest](const Status& status) { answer(guest, status); });
+        }
         if (command->as_string() == "fork") {
             const Result<ForkRequest> wanted = fork_request_from(*request);
             return answer(guest, wanted.ok() ? fork(*wanted) : Status(wanted.error()));
@@ -426,12 +512,6 @@ private:
     static void answer(const std::shared_ptr<Guest>& guest, const Status& status) {
         if (status.ok()) return guest->finish(ExitCode::done, {});
         guest->finish(exit_code_of(status.error()), status.error().message);
-    }
-
-    static Error bad_board_name() {
-        return Error{ErrorCode::invalid_argument,
-                     "a board's name has 1 to " + std::to_string(limits::name_bytes_max) +
-                         " letters, digits, '.', '_' or '-', and begins with a letter or digit"};
     }
 
     Result<BoardInfo> find_board(const RunRequest& request, const CrewSpec* crew) {
@@ -588,6 +668,45 @@ Result<ForkRequest> fork_request_from(const Value& value) {
     request.board = board->as_string();
     request.name = name->as_string();
     request.at.number = static_cast<std::uint64_t>(at->as_int());
+    return request;
+}
+
+Value to_value(const PurgeRequest& request) {
+    Value::Array entries;
+    for (const EntryId& id : request.wish.entries) entries.push_back(to_text(id));
+    Value::Array texts;
+    for (const std::string& text : request.wish.texts) texts.push_back(text);
+    return Value::object({{"command", "purge"},
+                          {"board", request.board},
+                          {"entries", Value(std::move(entries))},
+                          {"texts", Value(std::move(texts))},
+                          {"reason", request.reason}});
+}
+
+Result<PurgeRequest> purge_request_from(const Value& value) {
+    PurgeRequest request;
+    const auto list = [&](const char* field) {
+        std::vector<std::string> texts;
+        const Value* found = value.find(field);
+        if (found == nullptr || !found->is_array()) return texts;
+        for (const Value& text : found->as_array()) {
+            if (text.is_string()) texts.push_back(text.as_string());
+        }
+        return texts;
+    };
+    const Value* board = value.find("board");
+    const Value* reason = value.find("reason");
+    if (board != nullptr && board->is_string()) request.board = board->as_string();
+    if (reason != nullptr && reason->is_string()) request.reason = reason->as_string();
+    for (const std::string& text : list("entries")) {
+        const Result<EntryId> id = parse_entry_id(text);
+        if (!id.ok()) return id.error();
+        request.wish.entries.push_back(*id);
+    }
+    request.wish.texts = list("texts");
+    if (request.wish.entries.empty() && request.wish.texts.empty()) {
+        return Error{ErrorCode::invalid_argument, "a purge names entries or texts"};
+    }
     return request;
 }
 

@@ -12,6 +12,7 @@
 #include "runtime/board_engine.hpp"
 #include "runtime/crew_loader.hpp"
 #include "runtime/exit_codes.hpp"
+#include "runtime/purge.hpp"
 
 namespace stele {
 
@@ -52,6 +53,15 @@ struct ForkRequest {
 Value to_value(const ForkRequest& request);
 Result<ForkRequest> fork_request_from(const Value& value);
 
+/// Content that is to go for good.
+struct PurgeRequest {
+    std::string board;
+    PurgeWish wish;
+    std::string reason;
+};
+Value to_value(const PurgeRequest& request);
+Result<PurgeRequest> purge_request_from(const Value& value);
+
 /// Where a hosted run tells what happens. Loop thread.
 struct RunListener {
     /// Before the first record; the engine shows what the board held before.
@@ -86,6 +96,10 @@ public:
     /// `done` comes when the write is durable, and on a board that rests also what follows from it; or with
     /// why it was refused.
     virtual Status fork(const ForkRequest& request) = 0;
+    /// From a file of exported lines; an empty name is that of the export.
+    virtual Status import(const std::string& file, const std::string& name) = 0;
+    /// Refused while any run goes on in this process, and for a board with forks.
+    virtual void purge(const PurgeRequest& request, std::function<void(const Status&)> done) = 0;
     virtual void write(const WriteRequest& request, std::function<void(const Status&)> done) = 0;
     virtual Status backup(const std::string& target) = 0;
     virtual Status remove_board(const std::string& board) = 0;

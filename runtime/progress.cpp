@@ -224,6 +224,7 @@ void Progress::take(const LoggedRecord& logged, const std::vector<EntryChange>& 
         case RecordKind::started:
         case RecordKind::timer:
         case RecordKind::forked:
+        case RecordKind::purged:
             return;
         case RecordKind::called:
             return take_called(record);
@@ -393,6 +394,7 @@ void Progress::tell(const LoggedRecord& logged) {
         case RecordKind::returned:
         case RecordKind::timer:
         case RecordKind::forked:
+        case RecordKind::purged:
         case RecordKind::run_stopped:
             return;  // the final lines say why
     }

@@ -83,6 +83,7 @@ Value write_value(const LoggedRecord& logged, std::size_t line) {
     fields.number("expected_version", write.expected_version);
     Value content = content_of(write);
     if (!content.is_null()) fields.set("entry", std::move(content));
+    if (write.purged) fields.set("purged", true);
     if (!write.cites.empty()) {
         Value::Array cites;
         for (const Cite& cite : write.cites) cites.push_back(cite_value(logged, cite));
@@ -215,6 +216,15 @@ void set_body(const LoggedRecord& logged, Fields& fields) {
             return set_called(record, fields);
         case RecordKind::returned:
             return set_returned(record, fields);
+        case RecordKind::purged: {
+            Value::Array entries;
+            for (const EntryId& id : record.seen) entries.push_back(id_value(id));
+            fields.set("entries", Value(std::move(entries)));
+            Value::Array positions;
+            for (const Position position : record.positions) positions.push_back(number_value(position.number));
+            fields.set("positions", Value(std::move(positions)));
+            return;
+        }
         case RecordKind::dead:
         case RecordKind::timer:
         case RecordKind::signal:
@@ -249,6 +259,7 @@ Value to_value(const LoggedRecord& logged) {
         for (const MatchRecord& member : record.members) members.push_back(member_value(member));
         fields.set("members", std::move(members));
     }
+    if (logged.purged) fields.set("purged", true);
     fields.set("accepted", verdict.accepted);
     if (!verdict.refusals.empty()) {
         Value::Array refusals;
@@ -289,6 +300,7 @@ Value to_value(const Entry& entry) {
     }
     if (!entry.active) fields.set("active", false);
     fields.set("entry", entry.content);
+    if (entry.content.is_null()) fields.set("purged", true);
     return fields.take();
 }
 

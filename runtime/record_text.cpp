@@ -23,6 +23,9 @@ constexpr std::size_t ranges_shown_max = 3;
 constexpr std::size_t entry_tail_columns_min = 24;
 constexpr std::size_t detail_indent = 4;
 
+// In place of a content that the log has no more.
+constexpr std::string_view purged_text = "(purged)";
+
 std::string number_text(std::uint64_t number) { return std::to_string(number); }
 
 std::string quoted(const std::string& text) { return "\"" + text + "\""; }
@@ -57,6 +60,7 @@ Style style_of(const LoggedRecord& logged) {
         case RecordKind::run_started:
         case RecordKind::reconfigured:
         case RecordKind::forked:
+        case RecordKind::purged:
         case RecordKind::run_stopped:
             return Style::bold;
         case RecordKind::signal:
@@ -243,6 +247,11 @@ void add_what(Line& line, const LoggedRecord& logged) {
             line.add("off board ").add(record.word, Style::bold);
             line.add(": what stands above is shared with it");
             return;
+        case RecordKind::purged:
+            for (const EntryId& id : record.seen) line.add(to_text(id) + " ", Style::bold);
+            line.add("payloads of " + counted(record.positions.size(), "record", "records") + " are gone");
+            if (!record.reason.empty()) line.add(": ").add(record.reason);
+            return;
         case RecordKind::signal:
         case RecordKind::run_stopped:
             return add_word(line, logged);
@@ -332,6 +341,7 @@ void add_write_details(const LoggedRecord& logged, Details& details) {
     for (std::size_t i = 0; i < logged.record.writes.size(); ++i) {
         const Write& write = logged.record.writes[i];
         details.line(number_text(i + 1) + ".", effect_text(logged, i));
+        if (write.purged) details.line("", std::string(purged_text));
         if (const Value content = content_of(write); !content.is_null()) details.json({}, content, detail_indent + 3);
         if (!write.cites.empty()) details.line("cites", cites_text(write), detail_indent + 3);
         if (!write.why.empty()) details.block("why", write.why, detail_indent + 3);
@@ -414,7 +424,7 @@ std::string entry_line(const Entry& entry, const TextOptions& options) {
     line.add(to_text(entry.id), Style::bold).add(" v" + number_text(entry.version));
     if (!entry.active) line.add(" retracted", Style::yellow);
     line.add("  ").add(authors_text(entry), Style::cyan).add("  ");
-    const std::string content = to_json_line(entry.content);
+    const std::string content = content_text(entry.content);
     if (columns_max == 0) {
         line.add(content);
     } else {
@@ -427,6 +437,10 @@ std::string entry_line(const Entry& entry, const TextOptions& options) {
     return line.add(tail, Style::dim).text(options.terminal.color);
 }
 
+std::string content_text(const Value& content) {
+    return content.is_null() ? std::string(purged_text) : to_json_line(content);
+}
+
 std::string entry_long(const Entry& entry, const TextOptions& options) {
     Line head;
     head.add(to_text(entry.id), Style::bold).add(" v" + number_text(entry.version));
@@ -437,7 +451,11 @@ std::string entry_long(const Entry& entry, const TextOptions& options) {
                                 (entry.activation ? " by #" + number_text(entry.activation.number) : ""));
     if (!entry.reason.empty()) details.block("why", entry.reason);
     if (!entry.cites.empty()) details.line("cites", joined(entry.cites));
-    details.json({}, entry.content);
+    if (entry.content.is_null()) {
+        details.line("content", std::string(purged_text));
+    } else {
+        details.json({}, entry.content);
+    }
     return head.text(options.terminal.color) + details.take();
 }
 

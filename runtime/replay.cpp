@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <set>
 
 #include "board/log/buffered_store.hpp"
 #include "board/log/memory_store.hpp"
@@ -67,6 +68,49 @@ std::optional<std::string> compare_verdicts(const Verdict& logged, const Verdict
     return std::nullopt;
 }
 
+// The log's word on whether a record was accepted, and what the regions make of it then.
+Result<Judgement> trust(Fold& fold, const Record& record, const Verdict& logged) {
+    if (record.kind == RecordKind::run_started || record.kind == RecordKind::reconfigured) {
+        // Takes the crew's regions into force.
+        Result<Judgement> judged = fold.judge(record);
+        if (!judged.ok()) return judged;
+    }
+    Judgement judgement;
+    judgement.verdict = logged;
+    judgement.verdict.state_hash = fold.board().state_hash();
+    if (record.kind != RecordKind::commit || !logged.accepted) return judgement;
+    Authority authority;
+    authority.author = record.author;
+    authority.snapshot = record.snapshot ? record.snapshot : fold.board().meta().version;
+    authority.acts_as_owner = true;
+    authority.may_write = [](std::string_view, WriteOp) { return true; };
+    authority.has_seen = [](const EntryId&) { return true; };
+    Result<Decision> decision = fold.board().decide(record, authority);
+    if (!decision.ok()) return decision.error();
+    judgement.verdict.accepted = decision->accepted();
+    if (!decision->accepted()) {
+        judgement.verdict.refusals = decision->refusals;
+        return judgement;
+    }
+    judgement.verdict.outcomes = decision->outcomes;
+    judgement.verdict.state_hash = fold.board().state_hash_after(*decision);
+    judgement.decision = std::move(*decision);
+    return judgement;
+}
+
+void note_hidden(const Record& record, const Verdict& verdict, std::set<EntryId>& hidden) {
+    if (record.kind != RecordKind::commit || !verdict.accepted) return;
+    for (std::size_t line = 0; line < record.writes.size() && line < verdict.outcomes.size(); ++line) {
+        const Write& write = record.writes[line];
+        const EntryId id{resolve_region(write.region, record.author), verdict.outcomes[line].number};
+        if (write.purged && verdict.outcomes[line].effect != WriteOutcome::Effect::removed) {
+            hidden.insert(id);
+        } else if (verdict.outcomes[line].effect == WriteOutcome::Effect::removed) {
+            hidden.erase(id);
+        }
+    }
+}
+
 }  // namespace
 
 Result<ReplayReport> verify_replay(StateStore& store, const BoardInfo& info, Position until,
@@ -87,6 +131,7 @@ Result<ReplayReport> verify_replay(StateStore& store, const BoardInfo& info, Pos
     ReplayReport report;
     ChainLink previous{};
     std::optional<Record> decided;  // what the core said must come next
+    std::set<EntryId> hidden;       // active entries whose content was purged: the state hash is not known with them
     Status bad = Done{};
     const auto differs = [&](Position at, std::string how) {
         report.differs_at = at;
@@ -103,9 +148,14 @@ Result<ReplayReport> verify_replay(StateStore& store, const BoardInfo& info, Pos
         previous = *link;
         const Record& record = decoded->record;
 
+        if (decoded->purged) ++report.purged;
+        if (report.purged > 0 && is_caused(record)) {
+            ++report.taken_at_its_word;
+            decided.reset();
+        }
         // What comes from outside may displace a decision (and so does the fence of a new owner); then
         // the core decides again. What it did decide must stand in the log as it would be now.
-        if (is_caused(record)) {
+        if (is_caused(record) && report.purged == 0) {
             if (!decided) {
                 return differs(position, "the log has " + describe(record) + ", the replay decides nothing here");
             }
@@ -118,14 +168,26 @@ Result<ReplayReport> verify_replay(StateStore& store, const BoardInfo& info, Pos
         decided.reset();
 
         Record again = record;
-        for (Write& write : again.writes) {
+        for (std::size_t line = 0; line < again.writes.size(); ++line) {
+            Write& write = again.writes[line];
+            if (write.purged && line < decoded->verdict.outcomes.size()) {
+                const WriteOutcome& outcome = decoded->verdict.outcomes[line];
+                write.number = outcome.number;
+                if (write.op == WriteOp::add || write.op == WriteOp::remove) {
+                    write.expected_version = outcome.effect == WriteOutcome::Effect::none ? 0 : outcome.version;
+                }
+            }
             if (write.text.empty()) continue;
             Result<Value> content = parse_json(write.text);
             if (!content.ok()) return bad = content.error(), false;
             write.content = std::move(*content);
         }
-        Result<Judgement> judgement = fold.judge(again);
+        Result<Judgement> judgement = report.purged == 0 ? fold.judge(again) : trust(fold, again, decoded->verdict);
         if (!judgement.ok()) return bad = judgement.error(), false;
+        if (report.purged > 0) {
+            note_hidden(again, judgement->verdict, hidden);
+            if (!hidden.empty()) judgement->verdict.state_hash = decoded->verdict.state_hash;
+        }
         if (const std::optional<std::string> difference = compare_verdicts(decoded->verdict, judgement->verdict)) {
             return differs(position, describe(record) + ": " + *difference);
         }

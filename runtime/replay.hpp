@@ -17,6 +17,10 @@ struct ReplayReport {
     std::uint64_t records = 0;
     std::uint64_t commits = 0;
     std::uint64_t decisions = 0;  // records that the core caused, each decided again
+    /// Records without some of their payload. From the first on, what the core decides cannot be worked out again: the
+    /// log's word is taken for it, and what commits come to is compared all the same.
+    std::uint64_t purged = 0;
+    std::uint64_t taken_at_its_word = 0;
     Hash128 state_hash;
     /// Where the log and the second run part, in a sentence; nothing when they agree.
     std::optional<std::string> difference;

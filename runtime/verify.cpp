@@ -1,6 +1,7 @@
 #include "runtime/verify.hpp"
 
 #include <map>
+#include <set>
 
 #include "board/entry_store.hpp"
 #include "board/log/memory_store.hpp"
@@ -81,6 +82,7 @@ Status check_log(StateStore& store, const BoardInfo& info, const std::optional<H
     ChainLink previous{};
     Position expected{1};
     bool marked = false;
+    std::set<Position> emptied;  // records without some of their payload that no record accounts for yet
     const auto damaged = [&](Position at, const std::string& how) {
         report.damage.push_back("record " + std::to_string(at.number) + ": " + how);
         return false;
@@ -92,6 +94,10 @@ Status check_log(StateStore& store, const BoardInfo& info, const std::optional<H
         const Result<LoggedRecord> logged = decode_frame(position, bytes, DecodeDepth::verified, entries.blob_loader());
         if (!logged.ok()) return damaged(position, logged.error().message);
         if (*link != logged->link) return damaged(position, "it breaks the chain of hashes");
+        if (logged->purged) emptied.insert(position);
+        if (logged->record.kind == RecordKind::purged && logged->verdict.accepted) {
+            for (const Position purged : logged->record.positions) emptied.erase(purged);
+        }
         if (mark && mark->position == position) {
             marked = true;
             if (mark->link != std::string(link->begin(), link->end())) {
@@ -106,6 +112,9 @@ Status check_log(StateStore& store, const BoardInfo& info, const std::optional<H
     if (!walked.ok()) {
         if (walked.error().code != ErrorCode::corrupt) return walked;
         report.damage.push_back(walked.error().message);
+    }
+    for (const Position position : emptied) {
+        damaged(position, "its payload is gone, and no record says that it was purged");
     }
     if (report.damage.empty() && mark && mark->position && !marked) {
         report.damage.push_back("the log ends at record " + std::to_string(last.number) + ", but record " +

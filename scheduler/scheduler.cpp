@@ -121,6 +121,7 @@ Verdict Scheduler::judge(const Record& record) const {
             case RecordKind::timer:
             case RecordKind::signal:
             case RecordKind::forked:
+            case RecordKind::purged:
                 break;
             case RecordKind::run_started:
                 if (run_active_) refusal = refuse(RefusalRule::stopped, "a run is in force already");
@@ -329,6 +330,7 @@ Result<Effects> Scheduler::step(const FoldedRecord& folded) {
         switch (record.kind) {
             case RecordKind::fence:
             case RecordKind::timer:
+            case RecordKind::purged:
                 break;
             case RecordKind::forked:
                 held_ = run_active_;  // until its first owner says `resume`, perhaps with another crew
@@ -541,6 +543,23 @@ Status Scheduler::take_crew(const Record& record, Position position, bool new_ru
     return Done{};
 }
 
+// What was claimed held when it was; where it does not now, what it was bound to has been purged since.
+MatchPtr Scheduler::match_of_purged(std::uint32_t source, const MatchRecord& member) const {
+    auto match = std::make_shared<Match>();
+    match->condition = source;
+    match->bound = member.bound;
+    match->episodes = member.episodes;
+    match->key = member.key;
+    for (const BoundEntry& bound : member.bound) {
+        auto entry = std::make_shared<Entry>();
+        entry->id = bound.id;
+        entry->version = bound.version;
+        match->entries.push_back(std::move(entry));
+    }
+    match->entries.resize(crew_->sources[source].when.variables.size());
+    return match;
+}
+
 void Scheduler::fold_claim(const FoldedRecord& folded, Effects& effects) {
     const Record& record = folded.logged.record;
     const std::uint32_t source = *source_index(record.author);
@@ -556,7 +575,7 @@ void Scheduler::fold_claim(const FoldedRecord& folded, Effects& effects) {
     std::vector<MatchPtr> members;
     for (const MatchRecord& member : record.members) {
         MatchPtr match = find_match(source, member);
-        assert(match);
+        if (!match) match = match_of_purged(source, member);
         agenda_->remove(member.key);
         if (state.idle.open) state.idle.open->remove(member.key);
         status_[member.key] = MatchStatus::claimed;

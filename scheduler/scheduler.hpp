@@ -221,6 +221,7 @@ private:
     /// By the `on_stale` of its source.
     [[nodiscard]] bool holds(const Activation& live, std::size_t member) const;
     [[nodiscard]] MatchPtr find_match(std::uint32_t source, const MatchRecord& member) const;
+    [[nodiscard]] MatchPtr match_of_purged(std::uint32_t source, const MatchRecord& member) const;
 
     // folding
     Status take_crew(const Record& record, Position position, bool new_run);

@@ -414,6 +414,7 @@ public:
 
     Status open(RocksOpenReport& report);
     Status copy_to(const std::string& target);
+    Status scrub();
 
     Result<std::optional<std::string>> get(Column column, std::string_view key) const override {
         return database_.get(column, key);
@@ -675,6 +676,27 @@ Result<std::unique_ptr<StateReader>> open_rocks_reader(const std::string& direct
     const Status opened = reader->open();
     if (!opened.ok()) return opened.error();
     return std::unique_ptr<StateReader>(std::move(reader));
+}
+
+Status RocksStore::scrub() {
+    const Status alive = check_alive();
+    if (!alive.ok()) return alive;
+    std::vector<rocksdb::ColumnFamilyHandle*> families;
+    for (std::size_t i = 0; i < column_count; ++i) families.push_back(database_.family(static_cast<Column>(i)));
+    // All at once, so that no write-ahead log is left that one of them still needs.
+    rocksdb::Status done = database_.db().Flush(rocksdb::FlushOptions(), families);
+    rocksdb::CompactRangeOptions options;
+    // Also the lowest level, and also what the last compaction wrote.
+    options.bottommost_level_compaction = rocksdb::BottommostLevelCompaction::kForce;
+    for (rocksdb::ColumnFamilyHandle* family : families) {
+        if (done.ok()) done = database_.db().CompactRange(options, family, nullptr, nullptr);
+    }
+    return done.ok() ? Status(Done{}) : poison("writing the files anew", done);
+}
+
+Status scrub(StateStore& owner_store) {
+    auto* store = dynamic_cast<RocksStore*>(&owner_store);
+    return store == nullptr ? Status(Done{}) : store->scrub();
 }
 
 Status checkpoint(StateStore& owner_store, const std::string& target_directory) {

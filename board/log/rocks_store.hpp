@@ -44,4 +44,8 @@ Result<std::unique_ptr<StateReader>> open_rocks_reader(const std::string& direct
 /// removed, one that was cut short by a crash has no FORMAT and does not open.
 Status checkpoint(StateStore& owner_store, const std::string& target_directory);
 
+/// Writes every file of an open data directory anew without what was erased or overwritten in it, so that nothing
+/// of that is left on disk. Costs reading and writing all of it. Loop thread. A store in memory has no files.
+Status scrub(StateStore& owner_store);
+
 }  // namespace stele

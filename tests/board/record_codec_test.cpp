@@ -22,9 +22,10 @@ using namespace stele;
 namespace {
 
 constexpr RecordKind all_kinds[] = {
-    RecordKind::run_started, RecordKind::reconfigured, RecordKind::fence,     RecordKind::claimed,  RecordKind::started,
-    RecordKind::result,      RecordKind::commit,       RecordKind::abandoned, RecordKind::dead,     RecordKind::timer,
-    RecordKind::signal,      RecordKind::run_stopped,  RecordKind::called,    RecordKind::returned, RecordKind::forked,
+    RecordKind::run_started, RecordKind::reconfigured, RecordKind::fence,  RecordKind::claimed,
+    RecordKind::started,     RecordKind::result,       RecordKind::commit, RecordKind::abandoned,
+    RecordKind::dead,        RecordKind::timer,        RecordKind::signal, RecordKind::run_stopped,
+    RecordKind::called,      RecordKind::returned,     RecordKind::forked, RecordKind::purged,
 };
 
 const ChainLink first_link{};
@@ -129,6 +130,10 @@ public:
                 break;
             case RecordKind::forked:
                 made.word = text();
+                break;
+            case RecordKind::purged:
+                made.seen = seen();
+                for (int i = 0; i < 3; ++i) made.positions.push_back({number()});
                 break;
             case RecordKind::returned:
                 made.call = small();
@@ -248,7 +253,7 @@ void check_same(const Record& written, const Record& read, DecodeDepth depth) {
     CHECK((common(written) == common(read)));
     CHECK((rest(written) == rest(read)));
     const auto called = [](const Record& r) {
-        return std::tie(r.call, r.target, r.call_key, r.amounts, r.answered_by, r.seen, r.estimated);
+        return std::tie(r.call, r.target, r.call_key, r.amounts, r.answered_by, r.seen, r.positions, r.estimated);
     };
     CHECK((called(written) == called(read)));
     CHECK(std::bit_cast<std::uint64_t>(written.rating) == std::bit_cast<std::uint64_t>(read.rating));
