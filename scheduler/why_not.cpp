@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "board/region_policy.hpp"
 
@@ -13,8 +14,6 @@ constexpr std::size_t shown_in_the_way = 5;
 /// An edit of more writes than this helps nobody.
 constexpr std::size_t writes_max = 20;
 constexpr std::size_t rounds_max = 12;
-/// Numbers of entries that an edit makes: of their own, since what they will be is the board's to say.
-constexpr std::uint64_t first_made = UINT64_C(1) << 31;
 constexpr const char* depends = "it would take writes that depend on what others come to";
 
 void collect_regions(const Term& term, std::vector<std::string>& regions) {
@@ -376,7 +375,7 @@ private:
                 }
                 const std::optional<VariableRef>& reference = comparison.operand.reference;
                 if (reference && reference->attribute != Attribute::content &&
-                    bindings[reference->variable]->id.number >= first_made) {
+                    made_.count(bindings[reference->variable]->id) > 0) {
                     fail(depends);
                     return std::nullopt;
                 }
@@ -421,6 +420,7 @@ private:
         entry->author = "person";
         entry->authors = {"person"};
         entry->content = std::move(content);
+        if (known == memory.active.end()) made_.insert(entry->id);
         memory.active[number] = std::move(entry);
         memory.last_change = board_.now;
     }
@@ -435,9 +435,9 @@ private:
         Write write;
         write.region = spec.name;
         write.content = content;
+        // Which number it will be is the board's to say; here it must only be nobody else's.
         std::uint64_t number = memory(spec.name).active.empty() ? 1 : memory(spec.name).active.rbegin()->first + 1;
-        // A number nobody has: retracted entries keep theirs.
-        number = std::max(number, first_made);
+        while (made_.count({spec.name, number}) > 0) ++number;
         switch (spec.policy) {
             case PolicyKind::append_only:
                 write.op = WriteOp::insert;
@@ -454,7 +454,7 @@ private:
             case PolicyKind::cas:
                 write.op = WriteOp::insert;
                 if (replaced) {
-                    if (replaced->id.number >= first_made) return fail(depends);
+                    if (made_.count(replaced->id) > 0) return fail(depends);
                     write.op = WriteOp::replace;
                     write.number = number = replaced->id.number;
                     write.expected_version = replaced->version;
@@ -473,7 +473,7 @@ private:
     }
 
     bool retract(const EntryPtr& entry) {
-        if (entry->id.number >= first_made) return fail(depends);
+        if (made_.count(entry->id) > 0) return fail(depends);
         if (writes.size() >= writes_max)
             return fail("it would take more than " + std::to_string(writes_max) + " writes");
         Write write;
@@ -677,6 +677,7 @@ private:
     }
 
     BoardMoment board_;
+    std::set<EntryId> made_;  // entries that the edit makes
     const std::function<const RegionSpec*(const std::string&)>& spec_;
 };
 
@@ -714,7 +715,7 @@ std::vector<MatchPtr> offered_matches(const Condition& condition, const BoardMom
         if (!region.last_change || *region.last_change <= newest) continue;
         // What went last is not among them, and `quiet` counts from there: something came and went.
         auto gone = std::make_shared<Entry>();
-        gone->id = {name, UINT32_MAX};
+        gone->id = {name, region.active.empty() ? 1 : region.active.rbegin()->first + 1};
         gone->position = moment.version;
         gone->time = *region.last_change;
         note(gone->position, gone->time, {EntryChange::Kind::added, gone->id, nullptr, gone});
