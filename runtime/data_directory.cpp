@@ -150,7 +150,7 @@ Result<BoardInfo> DataDirectory::create(const BoardAddress& address, TimeMs now)
     info.address = address;
     info.family = make_random_family_key();
     info.created = now;
-    return make(std::move(info), {});
+    return make(std::move(info), {}, false);
 }
 
 Result<BoardInfo> DataDirectory::create_fork(const BoardAddress& address, TimeMs now, const BoardInfo& parent,
@@ -162,10 +162,10 @@ Result<BoardInfo> DataDirectory::create_fork(const BoardAddress& address, TimeMs
     info.parent = parent.number;
     info.parent_name = parent.address.board;
     info.forked_at = at;
-    return make(std::move(info), fill);
+    return make(std::move(info), fill, false);
 }
 
-Result<BoardInfo> DataDirectory::make(BoardInfo info, const Fill& fill) {
+Result<BoardInfo> DataDirectory::make(BoardInfo info, const Fill& fill, bool has_keys) {
     const Result<std::optional<BoardInfo>> known = find(info.address);
     if (!known.ok()) return known.error();
     if (known->has_value()) {
@@ -174,6 +174,11 @@ Result<BoardInfo> DataDirectory::make(BoardInfo info, const Fill& fill) {
     const Result<BoardNumber> number = next_number();
     if (!number.ok()) return number.error();
     info.number = *number;
+    if (!has_keys) {
+        // An import that was cut short may have left some under this number.
+        const Status clean = erase_keys(info.number, {});
+        if (!clean.ok()) return clean.error();
+    }
     ByteWriter next;
     next.varint(info.number.number + 1);
     StoreBatch batch;
@@ -234,7 +239,7 @@ Result<BoardInfo> DataDirectory::create_import(
     stored = store_->apply(batch);
     if (!stored.ok()) return stored.error();
     // Only now is it a board.
-    return make(std::move(*info), {});
+    return make(std::move(*info), {}, true);
 }
 
 Status DataDirectory::erase_keys(BoardNumber board, StoreBatch batch) {

@@ -84,7 +84,8 @@ private:
         : path_(std::move(path)), store_(std::move(store)) {}
 
     using Fill = std::function<Status(const BoardInfo& board, StoreBatch& batch)>;
-    Result<BoardInfo> make(BoardInfo info, const Fill& fill);
+    /// `has_keys`: they are stored already, under the next number.
+    Result<BoardInfo> make(BoardInfo info, const Fill& fill, bool has_keys);
     [[nodiscard]] Result<BoardNumber> next_number() const;
     Status erase_keys(BoardNumber board, StoreBatch batch);
 

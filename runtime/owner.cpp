@@ -230,6 +230,11 @@ public:
 
     Status import(const std::string& file, const std::string& name) override {
         if (!name.empty() && !is_board_name(name)) return bad_board_name();
+        if (!sessions_.empty()) {
+            return Error{ErrorCode::in_use,
+                         "a run goes on in the process that owns this directory, and an import would hold it up; "
+                         "wait for it, or import into another directory"};
+        }
         std::ifstream lines(file, std::ios::binary);
         if (!lines) return Error{ErrorCode::not_found, "there is no file " + file};
         return import_board(*data_, lines, name, wall_clock(), make_crew_reader());
@@ -277,34 +282,35 @@ public:
         };
         visits_.push_back(guest);
         guest->engine->take_over();
-        if (!plan->active.empty()) {
-            Record retracts;
-            retracts.kind = RecordKind::commit;
-            retracts.author = "person";
-            retracts.reason = "to be purged";
-            for (const EntryId& id : plan->active) {
-                Write write;
-                write.op = WriteOp::retract;
-                write.region = id.region;
-                write.number = id.number;
-                write.seal();
-                retracts.writes.push_back(std::move(write));
-            }
-            guest->engine->submit(std::move(retracts), [this, guest](const LoggedRecord& logged) {
-                if (logged.verdict.accepted) return;
-                leave(guest, Error{ErrorCode::refused, logged.verdict.refusals.empty()
-                                                           ? std::string("the retraction was refused")
-                                                           : logged.verdict.refusals.front().message});
-            });
+        const auto put_on_record = [this, guest, plan = *plan, reason = request.reason] {
+            Record record;
+            record.kind = RecordKind::purged;
+            record.author = "person";
+            record.reason = reason;
+            record.seen.assign(plan.entries.begin(), plan.entries.end());
+            for (const auto& [position, parts] : plan.parts) record.positions.push_back(position);
+            guest->engine->submit(std::move(record),
+                                  [this, guest](const LoggedRecord&) { leave_when_idle(guest, Done{}); });
+        };
+        if (plan->active.empty()) return put_on_record();
+        Record retracts;
+        retracts.kind = RecordKind::commit;
+        retracts.author = "person";
+        retracts.reason = "to be purged";
+        for (const EntryId& id : plan->active) {
+            Write write;
+            write.op = WriteOp::retract;
+            write.region = id.region;
+            write.number = id.number;
+            write.seal();
+            retracts.writes.push_back(std::move(write));
         }
-        Record record;
-        record.kind = RecordKind::purged;
-        record.author = "person";
-        record.reason = request.reason;
-        record.seen.assign(plan->entries.begin(), plan->entries.end());
-        for (const auto& [position, parts] : plan->parts) record.positions.push_back(position);
-        guest->engine->submit(std::move(record),
-                              [this, guest](const LoggedRecord&) { leave_when_idle(guest, Done{}); });
+        guest->engine->submit(std::move(retracts), [this, guest, put_on_record](const LoggedRecord& logged) {
+            if (logged.verdict.accepted) return put_on_record();
+            const std::vector<Refusal>& refusals = logged.verdict.refusals;
+            leave(guest, Error{ErrorCode::refused, refusals.empty() ? std::string("the retraction was refused")
+                                                                    : refusals.front().message});
+        });
     }
 
     Status remove_board(const std::string& name) override {

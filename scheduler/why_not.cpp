@@ -750,12 +750,13 @@ WhyNot why_not(const Condition& condition, const BoardMoment& board,
 
     Editor editor(board, spec);
     for (std::size_t round = 0; round < rounds_max; ++round) {
-        Search again(condition, editor.moment());
+        const Moment now = editor.moment();
+        Search again(condition, now);
         const Search::Found found = again.run();
         if (found.all) break;
         const Term* broken = nullptr;
         for (const Term& term : condition.terms) {
-            const TermState state = state_of(term, editor.moment(), found.bindings);
+            const TermState state = state_of(term, now, found.bindings);
             if (!state.holds.value_or(true)) {
                 broken = &term;
                 break;
