@@ -288,7 +288,9 @@ public:
             record.author = "person";
             record.reason = reason;
             record.seen.assign(plan.entries.begin(), plan.entries.end());
-            for (const auto& [position, parts] : plan.parts) record.positions.push_back(position);
+            for (const auto& [position, parts] : plan.parts) {
+                if (!parts.empty()) record.positions.push_back(position);
+            }
             guest->engine->submit(std::move(record),
                                   [this, guest](const LoggedRecord&) { leave_when_idle(guest, Done{}); });
         };

@@ -82,7 +82,8 @@ Status check_log(StateStore& store, const BoardInfo& info, const std::optional<H
     ChainLink previous{};
     Position expected{1};
     bool marked = false;
-    std::set<Position> emptied;  // records without some of their payload that no record accounts for yet
+    std::set<Position> emptied;  // records without some of their payload
+    std::set<Position> named;    // those that were purged, by the records that say so
     const auto damaged = [&](Position at, const std::string& how) {
         report.damage.push_back("record " + std::to_string(at.number) + ": " + how);
         return false;
@@ -96,7 +97,7 @@ Status check_log(StateStore& store, const BoardInfo& info, const std::optional<H
         if (*link != logged->link) return damaged(position, "it breaks the chain of hashes");
         if (logged->purged) emptied.insert(position);
         if (logged->record.kind == RecordKind::purged && logged->verdict.accepted) {
-            for (const Position purged : logged->record.positions) emptied.erase(purged);
+            named.insert(logged->record.positions.begin(), logged->record.positions.end());
         }
         if (mark && mark->position == position) {
             marked = true;
@@ -114,7 +115,11 @@ Status check_log(StateStore& store, const BoardInfo& info, const std::optional<H
         report.damage.push_back(walked.error().message);
     }
     for (const Position position : emptied) {
-        damaged(position, "its payload is gone, and no record says that it was purged");
+        if (named.count(position) == 0) damaged(position, "its payload is gone, and no record says that it was purged");
+    }
+    for (const Position position : named) {
+        if (emptied.count(position) > 0) continue;
+        damaged(position, "it was to be purged, and its payload is there: the purge was cut short; run it again");
     }
     if (report.damage.empty() && mark && mark->position && !marked) {
         report.damage.push_back("the log ends at record " + std::to_string(last.number) + ", but record " +

@@ -556,7 +556,9 @@ MatchPtr Scheduler::match_of_purged(std::uint32_t source, const MatchRecord& mem
         entry->version = bound.version;
         match->entries.push_back(std::move(entry));
     }
-    match->entries.resize(crew_->sources[source].when.variables.size());
+    while (match->entries.size() < crew_->sources[source].when.variables.size()) {
+        match->entries.push_back(std::make_shared<Entry>());
+    }
     return match;
 }
 
@@ -938,6 +940,7 @@ void Scheduler::trace_commit(const FoldedRecord& folded, const std::string& sour
                              const std::vector<MatchPtr>& members) {
     const std::optional<std::uint32_t> index = source.empty() ? std::nullopt : source_index(source);
     SourceState* const author = index ? &sources_[*index] : nullptr;
+    const SourceSpec* const declared = index ? &crew_->sources[*index] : nullptr;
     const bool detects = crew_ && crew_->stop.cycle.enabled;
     CommitTrace trace;
     for (const EntryChange& change : folded.changes) {
@@ -957,7 +960,7 @@ void Scheduler::trace_commit(const FoldedRecord& folded, const std::string& sour
         if (spec.policy == PolicyKind::counter) {
             const Hash128 sum = shared_content_.region(number);
             trace.writes.push_back({sum, sum, 0, {}});
-        } else if (index) {
+        } else if (declared != nullptr) {
             trace.writes.push_back(fingerprint(spec, said, !change.after));
         } else {
             trace.writes.push_back({exact_fingerprint(spec, said, !change.after), {}, 0, {}});
@@ -965,13 +968,13 @@ void Scheduler::trace_commit(const FoldedRecord& folded, const std::string& sour
         if (trace.entries.size() < 4) trace.entries.push_back(to_text(change.id));
     }
     if (!detects || !cycles_) return;
-    trace.nearer = goal_meter_ && goal_meter_->commit(folded.changes, !index);
+    trace.nearer = goal_meter_ && goal_meter_->commit(folded.changes, declared == nullptr);
     if (trace.writes.empty()) return;
     trace.position = folded.logged.position;
     for (auto& [number, hash] : trace.regions) hash = shared_content_.region(number);
-    if (index) {
+    if (declared != nullptr) {
         trace.source = source;
-        trace.causes = causes_of(crew_->sources[*index], members);
+        trace.causes = causes_of(*declared, members);
         for (const MatchPtr& member : members) {
             for (const EntryPtr& entry : member->entries) {
                 const auto region = regions_.find(entry->id.region);
