@@ -246,7 +246,7 @@ def a_fork_leaves_its_parents_processes_alone():
                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         group = None
-        for _ in range(100):
+        for _ in range(600):
             log = crew.stele("log", "--json", "--board", "slow")
             started = [r for r in map(json.loads, log.stdout.splitlines()) if r["kind"] == "started"]
             if started:
@@ -257,7 +257,7 @@ def a_fork_leaves_its_parents_processes_alone():
         # Through the owner, while the parent's run goes on.
         fork = subprocess.Popen([STELE, "fork", "slow", "--name", "other"], cwd=crew.path, stdin=subprocess.DEVNULL,
                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        for _ in range(100):
+        for _ in range(600):
             log = crew.stele("log", "--json", "--board", "other")
             abandoned = [r for r in map(json.loads, log.stdout.splitlines()) if r["kind"] == "abandoned"]
             if abandoned:
