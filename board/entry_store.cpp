@@ -31,21 +31,6 @@ std::string entry_prefix(BoardNumber board, RegionNumber region) {
     return key;
 }
 
-std::string log_key(BoardNumber board, Position position) {
-    std::string key;
-    append_be64(key, board.number);
-    append_be64(key, position.number);
-    return key;
-}
-
-std::string blob_key(BoardNumber board, char kind, const Hash128& mac) {
-    ByteWriter key;
-    key.fixed(board.number);
-    key.u8(static_cast<std::uint8_t>(kind));
-    key.hash(mac);
-    return key.take();
-}
-
 std::string encode_state(const EntryState& state) {
     ByteWriter out;
     out.u8(static_cast<std::uint8_t>((state.active ? 1 : 0) | (state.merged_text ? 2 : 0)));

@@ -55,19 +55,6 @@ std::uint64_t number_of(const Value& value, const char* field) {
                                                                        : 0;
 }
 
-std::string blob_key(BoardNumber board, char kind, const std::string& mac) {
-    std::string key;
-    append_be64(key, board.number);
-    return key + kind + mac;
-}
-
-std::string bytes_of(const Hash128& hash) {
-    std::string bytes;
-    append_be64(bytes, hash.high);
-    append_be64(bytes, hash.low);
-    return bytes;
-}
-
 class LinesReader {
 public:
     LinesReader(std::istream& in, BoardNumber number, StateStore& log) : in_(in), number_(number), log_(log) {}
@@ -144,13 +131,12 @@ private:
     }
 
     Status take_blob(const Value& value) {
-        const std::optional<std::string> mac = from_hex(text_of(value, "blob"));
         const std::optional<std::string> bytes = from_base64(text_of(value, "bytes"));
-        if (!mac || mac->size() != 16 || !bytes) return wrong("a blob has its MAC in hex and its bytes in base64");
-        if (bytes_of(keyed_digest(result_.header.family, *bytes)) != *mac)
-            return wrong("the blob does not match its MAC");
+        if (!bytes) return wrong("a blob has its MAC in hex and its bytes in base64");
+        const Hash128 mac = keyed_digest(result_.header.family, *bytes);
+        if (to_hex(mac) != text_of(value, "blob")) return wrong("the blob does not match its MAC");
         StoreBatch batch;
-        batch.put(Column::blobs, blob_key(number_, 'b', *mac), *bytes);
+        batch.put(Column::blobs, blob_key(number_, 'b', mac), *bytes);
         return log_.apply(batch);
     }
 
@@ -171,11 +157,8 @@ private:
             return wrong("the fields of record " + std::to_string(position.number) +
                          " do not agree with its frame: one of them was changed");
         }
-        std::string key;
-        append_be64(key, number_.number);
-        append_be64(key, position.number);
         StoreBatch batch;
-        batch.put(Column::log, std::move(key), *frame);
+        batch.put(Column::log, log_key(number_, position), *frame);
         result_.link = *link;
         result_.records = position.number;
         return log_.apply(batch);
@@ -268,11 +251,7 @@ Result<BoardLines> read_board_lines(std::istream& in, BoardNumber number, const 
         batch.put(Column::log, std::string(key), std::string(value));
         return true;
     };
-    std::string from;
-    append_be64(from, number.number);
-    std::string to;
-    append_be64(to, number.number + 1);
-    const Status walked = log->scan(Column::log, from, to, false, take);
+    const Status walked = log->scan(Column::log, log_key(number, {}), log_key({number.number + 1}, {}), false, take);
     if (!walked.ok()) return walked.error();
     const Status applied = into.apply(batch);
     if (!applied.ok()) return applied.error();

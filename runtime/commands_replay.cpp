@@ -26,14 +26,6 @@ constexpr std::size_t agenda_shown_max = 50;
 
 Value json_of(std::uint64_t value) { return static_cast<std::int64_t>(value); }
 
-std::string bound_words(const std::vector<BoundEntry>& bound) {
-    std::string text;
-    for (const BoundEntry& entry : bound) {
-        text += (text.empty() ? "" : " ") + to_text(entry.id) + " v" + std::to_string(entry.version);
-    }
-    return text.empty() ? "no entry" : text;
-}
-
 Value bound_json(const std::vector<BoundEntry>& bound) {
     Value::Array values;
     for (const BoundEntry& entry : bound) {
@@ -150,7 +142,7 @@ ExitCode compare(const ReplayOptions& options, const OpenBoard& board) {
         Line line(text.terminal.columns);
         line.add(first ? "first  " : "       ", Style::dim)
             .add("record " + std::to_string(one.at.number) + "  " + since_text(one.time.ms - text.start.ms) + "  ");
-        line.add(one.source, Style::cyan).add(" for " + bound_words(one.bound) + " ");
+        line.add(one.source, Style::cyan).add(" for " + bound_text(one.bound) + " ");
         line.add(one.other ? "under the other crew" : "under the log's crew", one.other ? Style::green : Style::red);
         if (one.later) line.add(", under both from record " + std::to_string(one.later.number));
         std::cout << line.text(text.terminal.color) << "\n";
@@ -348,7 +340,7 @@ private:
         for (const QueuedMatch& queued : scheduler.agenda(most)) {
             Line line(text_.terminal.columns);
             line.add("      queued  ", Style::dim).add(scheduler.crew()->sources[queued.source].name, Style::cyan);
-            line.add("  rating " + to_json(Value::number(queued.rating)) + "  " + bound_words(queued.match->bound));
+            line.add("  rating " + to_json(Value::number(queued.rating)) + "  " + bound_text(queued.match->bound));
             if (!queued.held_back.empty()) line.add("  held back: " + queued.held_back, Style::yellow);
             if (!queued.rating_terms.empty()) line.add("  " + queued.rating_terms, Style::dim);
             std::cout << line.text(text_.terminal.color) << "\n";
@@ -375,11 +367,7 @@ private:
                 edit_crew(crew->text, {"sources.breakpoint={kind: process, command: [\"true\"], when: [" +
                                        what.substr(4) + "], may: {read: [" + regions + "]}}"});
             if (!edited.ok()) return edited.error();
-            std::vector<CrewInput> inputs;
-            for (const auto& [name, value] : crew->inputs) {
-                inputs.push_back({name, value.is_string() ? value.as_string() : to_json(value)});
-            }
-            const LoadedCrew loaded = load_crew(*edited, "break", crew->base_directory, inputs);
+            const LoadedCrew loaded = load_crew(*edited, "break", crew->base_directory, inputs_of(*crew));
             if (!loaded.crew) {
                 for (const CrewProblem& problem : loaded.problems) {
                     if (!problem.warning) return Error{ErrorCode::invalid_argument, problem.message};

@@ -307,14 +307,6 @@ Value json_of(const Question& question, const TermState& state) {
     return value;
 }
 
-std::string bound_words(const std::vector<BoundEntry>& bound) {
-    std::string text;
-    for (const BoundEntry& entry : bound) {
-        text += (text.empty() ? "" : " ") + to_text(entry.id) + " v" + number(entry.version);
-    }
-    return text.empty() ? "no entry" : text;
-}
-
 Result<const SourceSpec*> find_source(const CrewSpec& crew, const std::string& name) {
     if (const SourceSpec* source = crew.source(name)) return source;
     std::vector<std::string> names;
@@ -375,7 +367,7 @@ ExitCode command_why_not(const WhyNotOptions& options) {
         for (std::size_t i = 0; i < fates.size(); ++i) {
             ways.push_back(Value::object({{"activation", json_of(taken[i].id.number)},
                                           {"claimed", json_of(taken[i].claimed.number)},
-                                          {"bound", valid_utf8(bound_words(taken[i].bound))},
+                                          {"bound", valid_utf8(bound_text(taken[i].bound))},
                                           {"fate", valid_utf8(fates[i])}}));
         }
         Value::Array held_back;
@@ -419,7 +411,7 @@ ExitCode command_why_not(const WhyNotOptions& options) {
     for (const TermState& state : answer.terms) print_term(question, state, text);
     if (answer.cut) print("  (too many combinations to look at: another may come nearer)", Style::yellow);
     if (answer.holds && !open.empty()) {
-        print("a match is waiting to run: " + bound_words(open.front()->bound));
+        print("a match is waiting to run: " + bound_text(open.front()->bound));
         if (gates->empty()) {
             print(
                 "  it is queued behind others, waits for a free slot, or for its batch to fill; "
@@ -432,7 +424,7 @@ ExitCode command_why_not(const WhyNotOptions& options) {
         print(
             "every way in which it holds was taken up; a new entry, or a new version of one it binds, wakes it again");
         for (std::size_t i = 0; i < fates.size(); ++i) {
-            print("  #" + number(taken[i].id.number) + " woken by " + bound_words(taken[i].bound) + ": " + fates[i]);
+            print("  #" + number(taken[i].id.number) + " woken by " + bound_text(taken[i].bound) + ": " + fates[i]);
         }
         if (taken.size() > fates.size()) print("  and " + number(taken.size() - fates.size()) + " more", Style::dim);
         return ExitCode::done;

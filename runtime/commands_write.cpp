@@ -55,10 +55,7 @@ Result<RunRequest> make_request(const RunOptions& options, std::vector<CrewProbl
     request.crew_file = options.crew_file;
     request.base_directory = loaded.crew->base_directory;
     // Paths were made absolute against this process's folder; another one might own the directory.
-    request.inputs.clear();
-    for (const auto& [name, value] : loaded.crew->inputs) {
-        request.inputs.push_back({name, value.is_string() ? value.as_string() : to_json(value)});
-    }
+    request.inputs = inputs_of(*loaded.crew);
     return request;
 }
 
@@ -270,9 +267,7 @@ Result<RunRequest> crew_of_fork(const ForkOptions& options, const OpenBoard& boa
     request.crew_text = loaded->crew->text;
     request.crew_file = options.crew_file.empty() ? "crew" : options.crew_file;
     request.base_directory = loaded->crew->base_directory;
-    for (const auto& [name, value] : loaded->crew->inputs) {
-        request.inputs.push_back({name, value.is_string() ? value.as_string() : to_json(value)});
-    }
+    request.inputs = inputs_of(*loaded->crew);
     return request;
 }
 

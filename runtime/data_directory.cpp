@@ -67,6 +67,15 @@ std::string board_prefix(BoardNumber board) {
     return key;
 }
 
+// Everything that a board has: its log, its payloads, and what is derived from them.
+std::vector<DataDirectory::KeyRange> all_ranges(BoardNumber board) {
+    std::vector<DataDirectory::KeyRange> ranges = DataDirectory::derived_ranges(board);
+    for (const Column column : {Column::log, Column::blobs}) {
+        ranges.push_back({column, board_prefix(board), board_prefix({board.number + 1})});
+    }
+    return ranges;
+}
+
 }  // namespace
 
 bool is_board_name(const std::string& name) {
@@ -218,13 +227,9 @@ Result<BoardInfo> DataDirectory::create_import(
         return Error{ErrorCode::already_exists,
                      "board \"" + info->address.board + "\" exists already; choose another name with --name"};
     }
-    std::vector<KeyRange> ranges = derived_ranges(*number);
-    for (const Column column : {Column::log, Column::blobs}) {
-        ranges.push_back({column, board_prefix(*number), board_prefix({number->number + 1})});
-    }
     Status stored = Done{};
     StoreBatch batch;
-    for (const KeyRange& range : ranges) {
+    for (const KeyRange& range : all_ranges(*number)) {
         const Status read =
             made->scan(range.column, range.from, range.to, false, [&](std::string_view key, std::string_view value) {
                 batch.put(range.column, std::string(key), std::string(value));
@@ -243,11 +248,7 @@ Result<BoardInfo> DataDirectory::create_import(
 }
 
 Status DataDirectory::erase_keys(BoardNumber board, StoreBatch batch) {
-    std::vector<KeyRange> ranges = derived_ranges(board);
-    for (const Column column : {Column::log, Column::blobs}) {
-        ranges.push_back({column, board_prefix(board), board_prefix({board.number + 1})});
-    }
-    for (const KeyRange& range : ranges) {
+    for (const KeyRange& range : all_ranges(board)) {
         const Status erased =
             store_->scan(range.column, range.from, range.to, false, [&](std::string_view key, std::string_view) {
                 batch.erase(range.column, std::string(key));
@@ -267,7 +268,7 @@ std::vector<DataDirectory::KeyRange> DataDirectory::derived_ranges(BoardNumber b
     return ranges;
 }
 
-Status DataDirectory::remove(const BoardInfo& board) {
+Status DataDirectory::check_no_forks(const BoardInfo& board) const {
     const Result<std::vector<BoardInfo>> all = boards();
     if (!all.ok()) return all.error();
     for (const BoardInfo& other : *all) {
@@ -276,6 +277,12 @@ Status DataDirectory::remove(const BoardInfo& board) {
                      "board \"" + other.address.board + "\" was forked off \"" + board.address.board +
                          "\" and shares its log; remove that one first: stele boards rm " + other.address.board};
     }
+    return Done{};
+}
+
+Status DataDirectory::remove(const BoardInfo& board) {
+    const Status alone = check_no_forks(board);
+    if (!alone.ok()) return alone;
     StoreBatch batch;
     batch.erase(Column::meta, address_key(board.address));
     Status applied = erase_keys(board.number, std::move(batch));

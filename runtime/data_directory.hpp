@@ -69,6 +69,8 @@ public:
         std::string to;
     };
     static std::vector<KeyRange> derived_ranges(BoardNumber board);
+    /// Fails with refused, naming one of them, when boards were forked off this one.
+    [[nodiscard]] Status check_no_forks(const BoardInfo& board) const;
 
     /// How far readers may read: what had been synced. None: nothing yet.
     [[nodiscard]] Result<std::optional<HeadMark>> head(BoardNumber board) const;

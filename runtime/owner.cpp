@@ -136,6 +136,9 @@ public:
         std::unique_ptr<BoardEngine> engine = std::move(*made);
         const Status opened = engine->open();
         if (!opened.ok()) return opened.error();
+        Result<std::unique_ptr<RecordedAnswers>> recorded = RecordedAnswers::open(*data_, *board);
+        if (!recorded.ok()) return recorded.error();
+        engine->set_recorded(std::move(*recorded));
         const Scheduler& scheduler = engine->scheduler();
         if (request.verb == RunRequest::Verb::run && scheduler.is_running()) {
             return Error{ErrorCode::already_exists, "the last run on board \"" + board->address.board +
@@ -250,14 +253,8 @@ public:
         wanted.board = request.board;
         const Result<BoardInfo> board = find_board(wanted, nullptr);
         if (!board.ok()) return done(board.error());
-        const Result<std::vector<BoardInfo>> boards = data_->boards();
-        if (!boards.ok()) return done(boards.error());
-        for (const BoardInfo& other : *boards) {
-            if (other.parent != board->number) continue;
-            return done(Error{ErrorCode::refused,
-                              "board \"" + other.address.board + "\" was forked off \"" + board->address.board +
-                                  "\" and shares its log; remove it first: stele boards rm " + other.address.board});
-        }
+        const Status alone = data_->check_no_forks(*board);
+        if (!alone.ok()) return done(alone);
         const Result<StateStore*> store = data_->store_of(*board);
         if (!store.ok()) return done(store.error());
         auto guest = std::make_shared<Visit>();
@@ -400,12 +397,8 @@ private:
     Result<std::unique_ptr<BoardEngine>> make_engine(const BoardInfo& board, EngineHooks hooks) {
         const Result<StateStore*> store = data_->store_of(board);
         if (!store.ok()) return store.error();
-        Result<std::unique_ptr<RecordedAnswers>> recorded = RecordedAnswers::open(*data_, board);
-        if (!recorded.ok()) return recorded.error();
-        auto engine = std::make_unique<BoardEngine>(loop_, **store, worker_, board, data_->head_path(board.number),
-                                                    *sources_, make_crew_reader(), std::move(hooks), wall_clock);
-        engine->set_recorded(std::move(*recorded));
-        return engine;
+        return std::make_unique<BoardEngine>(loop_, **store, worker_, board, data_->head_path(board.number), *sources_,
+                                             make_crew_reader(), std::move(hooks), wall_clock);
     }
 
     static void submit_write(BoardEngine& engine, const WriteRequest& request,

@@ -239,15 +239,6 @@ private:
     PurgePlan plan_;
 };
 
-std::string blob_key(BoardNumber board, char kind, const Hash128& mac) {
-    std::string key;
-    append_be64(key, board.number);
-    key.push_back(kind);
-    append_be64(key, mac.high);
-    append_be64(key, mac.low);
-    return key;
-}
-
 }  // namespace
 
 Result<PurgePlan> plan_purge(StateStore& store, const BoardInfo& board, Position last, const PurgeWish& wish) {

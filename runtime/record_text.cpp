@@ -519,6 +519,14 @@ std::string written_text(const LoggedRecord& logged) {
     return text.empty() ? "nothing to write" : text;
 }
 
+std::string bound_text(const std::vector<BoundEntry>& bound) {
+    std::string text;
+    for (const BoundEntry& entry : bound) {
+        text += (text.empty() ? "" : " ") + to_text(entry.id) + " v" + number_text(entry.version);
+    }
+    return text.empty() ? "no entry" : text;
+}
+
 std::string bound_text(const std::vector<MatchRecord>& members) {
     std::string text;
     std::size_t shown = 0;

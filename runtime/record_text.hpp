@@ -54,6 +54,8 @@ std::string region_table(const std::vector<RegionRow>& regions, const TextOption
 std::string written_text(const LoggedRecord& logged);
 /// An entry's content as one line of JSON; "(purged)" where the log has it no more.
 std::string content_text(const Value& content);
+/// "evidence/3 v1 files/2 v4", or "no entry".
+std::string bound_text(const std::vector<BoundEntry>& bound);
 /// "evidence/3 evidence/9", "20 matches: files/1 files/2 files/3 and 17 more", or nothing.
 std::string bound_text(const std::vector<MatchRecord>& members);
 /// Why a commit was made: its own reason, or that of its first write that has one.

@@ -8,6 +8,7 @@
 #include "board/log/memory_store.hpp"
 #include "board/log/write_log.hpp"
 #include "knowledge_sources/rule_source.hpp"
+#include "runtime/activation_request.hpp"
 #include "scheduler/fold.hpp"
 
 namespace stele {
@@ -208,9 +209,8 @@ Result<ReplayReport> verify_replay(StateStore& store, const BoardInfo& info, Pos
         if (folded->effects.append) decided = std::move(folded->effects.append);
         if (folded->effects.fire) {
             RuleFiring& fire = *folded->effects.fire;
-            std::vector<Binding> bindings;
-            for (const MatchPtr& member : fire.members) bindings.push_back({member->entries});
-            Result<std::vector<Write>> writes = apply_rule(fold.scheduler().crew()->sources[fire.source], bindings);
+            Result<std::vector<Write>> writes =
+                apply_rule(fold.scheduler().crew()->sources[fire.source], bindings_of(fire.members));
             if (writes.ok()) fire.commit.writes = std::move(*writes);
             decided = std::move(fire.commit);
         }

@@ -65,14 +65,17 @@ void Stepper::clear() {
     watch();
 }
 
-Status Stepper::forward() {
+Status Stepper::forward(bool tells_reason) {
     const Result<std::shared_ptr<const LoggedRecord>> next = board_->entries().record({at_.number + 1});
     if (!next.ok()) return next.error();
     const LoggedRecord& logged = **next;
     const Record& record = logged.record;
-    const bool is_decided = static_cast<bool>(record.decided_at);
-    const std::vector<QueuedMatch> agenda = is_decided ? fold_->scheduler().agenda(64) : std::vector<QueuedMatch>();
-    reason_ = reason_of(logged, agenda, fold_->scheduler().queued());
+    reason_.clear();
+    if (tells_reason) {
+        const bool is_decided = static_cast<bool>(record.decided_at);
+        const std::vector<QueuedMatch> agenda = is_decided ? fold_->scheduler().agenda(64) : std::vector<QueuedMatch>();
+        reason_ = reason_of(logged, agenda, fold_->scheduler().queued());
+    }
 
     Result<Folded> folded = fold_->feed(*next);
     if (!folded.ok()) return folded.error();
@@ -111,7 +114,7 @@ Status Stepper::go_to(Position position) {
         if (!begun.ok()) return begun;
     }
     while (at_ < position) {
-        const Status moved = forward();
+        const Status moved = forward(at_.number + 1 == position.number);
         if (!moved.ok()) return moved;
     }
     return Done{};
@@ -119,7 +122,7 @@ Status Stepper::go_to(Position position) {
 
 Status Stepper::go_on() {
     while (at_ < last_) {
-        const Status moved = forward();
+        const Status moved = forward(true);
         if (!moved.ok()) return moved;
         if (!hits_.empty()) return Done{};
     }
@@ -132,7 +135,7 @@ Status Stepper::go_back() {
     const Status begun = restart();
     if (!begun.ok()) return begun;
     while (at_.number + 1 < here.number) {
-        const Status moved = forward();
+        const Status moved = forward(false);
         if (!moved.ok()) return moved;
         if (!hits_.empty()) newest = at_;
     }

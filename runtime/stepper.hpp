@@ -59,7 +59,8 @@ private:
     Stepper(StateStore& store, const BoardInfo& board, Position last, CrewReader read_crew);
 
     Status restart();
-    Status forward();
+    /// `tells_reason`: somebody may stop at the next record; working its reason out costs a look at the agenda.
+    Status forward(bool tells_reason);
     void watch();
     [[nodiscard]] std::string reason_of(const LoggedRecord& logged, const std::vector<QueuedMatch>& agenda,
                                         std::size_t queued) const;

@@ -6,6 +6,14 @@
 
 namespace stele {
 
+std::vector<CrewInput> inputs_of(const CrewSpec& crew) {
+    std::vector<CrewInput> inputs;
+    for (const auto& [name, value] : crew.inputs) {
+        inputs.push_back({name, value.is_string() ? value.as_string() : to_json(value)});
+    }
+    return inputs;
+}
+
 Result<LoadedCrew> crew_to_try(const CrewToTry& wanted, const OpenBoard& board, Position at) {
     if (wanted.file.empty() && !wanted.inputs.empty()) {
         return Error{ErrorCode::invalid_argument, "--input fills a crew's inputs: name the crew with --crew FILE"};
@@ -33,9 +41,7 @@ Result<LoadedCrew> crew_to_try(const CrewToTry& wanted, const OpenBoard& board, 
         }
         text = crew->text;
         base_directory = crew->base_directory;
-        for (const auto& [name, value] : crew->inputs) {
-            inputs.push_back({name, value.is_string() ? value.as_string() : to_json(value)});
-        }
+        inputs = inputs_of(*crew);
     }
     const Result<std::string> edited = edit_crew(text, wanted.settings);
     if (!edited.ok()) return edited.error();

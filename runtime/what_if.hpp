@@ -15,6 +15,9 @@ struct CrewToTry {
     std::vector<std::string> settings;  // path=value; see runtime/crew_edit.hpp
 };
 
+/// A crew's inputs as they would be given to it.
+std::vector<CrewInput> inputs_of(const CrewSpec& crew);
+
 /// No crew in it where nothing was asked for. Fails with invalid_argument for a setting or input that is wrong, with
 /// refused and every problem in its message for a crew that is.
 Result<LoadedCrew> crew_to_try(const CrewToTry& wanted, const OpenBoard& board, Position at);

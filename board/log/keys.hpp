@@ -5,6 +5,9 @@
 #include <string>
 #include <string_view>
 
+#include "board/hash.hpp"
+#include "board/ids.hpp"
+
 namespace stele {
 
 // Numbers in keys are big-endian, so that the byte order of keys is the order of the numbers.
@@ -36,6 +39,24 @@ inline std::uint32_t read_be32(std::string_view bytes) {
         number = (number << 8) | (i < bytes.size() ? static_cast<unsigned char>(bytes[i]) : 0u);
     }
     return number;
+}
+
+/// Of a record, in Column::log.
+inline std::string log_key(BoardNumber board, Position position) {
+    std::string key;
+    append_be64(key, board.number);
+    append_be64(key, position.number);
+    return key;
+}
+
+/// In Column::blobs. Kind 'b': a payload; 'c': the count of its uses.
+inline std::string blob_key(BoardNumber board, char kind, const Hash128& mac) {
+    std::string key;
+    append_be64(key, board.number);
+    key.push_back(kind);
+    append_be64(key, mac.high);
+    append_be64(key, mac.low);
+    return key;
 }
 
 }  // namespace stele

@@ -9,14 +9,6 @@ namespace {
 
 constexpr std::size_t log_key_bytes = 16;
 
-std::string log_key(BoardNumber board, std::uint64_t position) {
-    std::string key;
-    key.reserve(log_key_bytes);
-    append_be64(key, board.number);
-    append_be64(key, position);
-    return key;
-}
-
 class StoreLog final : public WriteLog {
 public:
     StoreLog(StateStore& store, BoardNumber board) : store_(store), board_(board) {}
@@ -26,7 +18,7 @@ public:
         if (!follows.ok()) return follows;
         derived.operations.reserve(derived.operations.size() + frames.size());
         for (const LogFrame& frame : frames) {
-            derived.put(Column::log, log_key(board_, frame.position.number), frame.bytes);
+            derived.put(Column::log, log_key(board_, frame.position), frame.bytes);
         }
         const Status applied = store_.apply(derived);
         if (!applied.ok()) {
@@ -40,7 +32,7 @@ public:
     Status read(Position from, const std::function<bool(Position, std::string_view)>& visit) const override {
         std::uint64_t expected = from.number == 0 ? 1 : from.number;
         std::optional<Error> damage;
-        const Status scanned = store_.scan(Column::log, log_key(board_, expected), end_key(), false,
+        const Status scanned = store_.scan(Column::log, log_key(board_, {expected}), end_key(), false,
                                            [&](std::string_view key, std::string_view bytes) {
                                                damage = check_key(key, expected);
                                                if (damage) return false;
@@ -59,7 +51,7 @@ public:
         Position last;
         std::optional<Error> damage;
         const Status scanned =
-            store_.scan(Column::log, log_key(board_, 0), end_key(), true, [&](std::string_view key, std::string_view) {
+            store_.scan(Column::log, log_key(board_, {}), end_key(), true, [&](std::string_view key, std::string_view) {
                 if (key.size() == log_key_bytes) {
                     last.number = read_be64(key.substr(8));
                 } else {
@@ -107,7 +99,7 @@ private:
     }
 
     /// Above every key of this board, also when the board's number is the greatest there is.
-    std::string end_key() const { return log_key(board_, std::numeric_limits<std::uint64_t>::max()) + '\0'; }
+    std::string end_key() const { return log_key(board_, {std::numeric_limits<std::uint64_t>::max()}) + '\0'; }
 
     std::string name() const { return "log of board " + std::to_string(board_.number); }
 

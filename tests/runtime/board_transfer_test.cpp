@@ -9,11 +9,9 @@
 #include "board/limits.hpp"
 #include "board/log/keys.hpp"
 #include "knowledge_sources/encodings.hpp"
-#include "knowledge_sources/rule_source.hpp"
-#include "runtime/crew_loader.hpp"
 #include "runtime/verify.hpp"
 #include "runtime/wake_graph.hpp"
-#include "tests/scheduler/simulation.hpp"
+#include "tests/runtime/crew_world.hpp"
 
 using namespace stele;
 using namespace stele::simulation;
@@ -46,14 +44,8 @@ stop: {limits: {activations: 20}}
 )";
 
 std::unique_ptr<World> board() {
-    const LoadedCrew loaded = load_crew(crew_text, "crew.yaml", "/crews", {});
-    REQUIRE(loaded.crew != nullptr);
-    auto world = std::make_unique<World>(*loaded.crew);
-    world->rules([](const SourceSpec& source, const std::vector<MatchPtr>& members) {
-        std::vector<Binding> bindings;
-        for (const MatchPtr& member : members) bindings.push_back({member->entries});
-        return apply_rule(source, bindings);
-    });
+    auto world = std::make_unique<World>(crew_from(crew_text));
+    world->rules(declared_rules);
     world->script("ask", [](const Call& call) {
         if (call.dice() % 2 == 0) return failure("said \"no\"\nand \xff");
         return answer({insert("facts", R"({"name":"\u2028 é)" + std::to_string(call.dice() % 3) + "\"}")});
@@ -68,10 +60,7 @@ std::unique_ptr<World> board() {
 }
 
 BoardInfo info(std::uint64_t number) {
-    BoardInfo board;
-    board.number = {number};
-    board.address.board = "test";
-    board.family = World::family();
+    BoardInfo board = world_board(number);
     board.created = {77};
     return board;
 }

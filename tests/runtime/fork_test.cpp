@@ -5,11 +5,9 @@
 #include <doctest/doctest.h>
 
 #include "board/log/fork_store.hpp"
-#include "knowledge_sources/rule_source.hpp"
 #include "runtime/crew_edit.hpp"
-#include "runtime/crew_loader.hpp"
 #include "runtime/verify.hpp"
-#include "tests/scheduler/simulation.hpp"
+#include "tests/runtime/crew_world.hpp"
 
 using namespace stele;
 using namespace stele::simulation;
@@ -40,14 +38,6 @@ sources:
         entry: {name: $f.name}
     may: {read: [facts], write: {names: [add], state: [put]}}
 )";
-
-CrewSpec load(const std::string& text) {
-    const LoadedCrew loaded = load_crew(text, "crew.yaml", "/crews", {});
-    std::string problems;
-    for (const CrewProblem& problem : loaded.problems) problems += to_text(problem) + "\n";
-    REQUIRE_MESSAGE(loaded.crew != nullptr, problems);
-    return *loaded.crew;
-}
 
 void write_at_random(World& world, int writes) {
     std::uint32_t facts = 0;
@@ -90,18 +80,14 @@ void write_at_random(World& world, int writes) {
 }
 
 std::unique_ptr<World> busy_board(std::uint32_t seed, int writes) {
-    auto world = std::make_unique<World>(load(crew_head + crew_tail), seed);
-    world->rules([](const SourceSpec& source, const std::vector<MatchPtr>& members) {
-        std::vector<Binding> bindings;
-        for (const MatchPtr& member : members) bindings.push_back({member->entries});
-        return apply_rule(source, bindings);
-    });
+    auto world = std::make_unique<World>(crew_from(crew_head + crew_tail), seed);
+    world->rules(declared_rules);
     world->start_run();
     write_at_random(*world, writes);
     world->run();
     // Another crew, which knows a region more.
     world->signal("resume");
-    world->reconfigure(load(crew_head + "  extra: {policy: append_only, entry: {name: string}}\n" + crew_tail));
+    world->reconfigure(crew_from(crew_head + "  extra: {policy: append_only, entry: {name: string}}\n" + crew_tail));
     world->commit({insert("extra", R"({"name":"late"})")});
     write_at_random(*world, writes);
     world->run();
@@ -109,10 +95,8 @@ std::unique_ptr<World> busy_board(std::uint32_t seed, int writes) {
 }
 
 BoardInfo board_of(std::uint64_t number, const BoardInfo* parent, Position at) {
-    BoardInfo board;
-    board.number = {number};
-    board.address.board = "test" + std::to_string(number);
-    board.family = World::family();
+    BoardInfo board = world_board(number);
+    board.address.board += std::to_string(number);
     if (parent != nullptr) {
         board.parent = parent->number;
         board.parent_name = parent->address.board;
@@ -285,18 +269,17 @@ sources:
     may: {read: [facts]}
 stop: {limits: {activations: 60}}
 )";
-    const auto reload = [](const std::string& crew) { return load(crew); };
     const Result<std::string> same = edit_crew(text, {});
     REQUIRE(same.ok());
-    CHECK(reload(*same).sources[0].configuration_hash == reload(text).sources[0].configuration_hash);
-    CHECK(reload(*same).sources[0].command == std::vector<std::string>{"critic", "1", "0x10", "a: b # c"});
+    CHECK(crew_from(*same).sources[0].configuration_hash == crew_from(text).sources[0].configuration_hash);
+    CHECK(crew_from(*same).sources[0].command == std::vector<std::string>{"critic", "1", "0x10", "a: b # c"});
     CHECK(*edit_crew(*same, {}) == *same);
 
     const Result<std::string> changed =
         edit_crew(text, {"critic.limits.timeout=5s", "critic.when.0.where.name.in.3=2.5", "stop.limits.activations=7",
                          "critic.priority=3", "critic.command=[other, x]"});
     REQUIRE_MESSAGE(changed.ok(), (changed.ok() ? "" : changed.error().message));
-    const CrewSpec crew = reload(*changed);
+    const CrewSpec crew = crew_from(*changed);
     CHECK(crew.sources[0].limits.timeout_ms == 5'000);
     CHECK(crew.sources[0].priority == 3);
     CHECK(crew.sources[0].command == std::vector<std::string>{"other", "x"});

@@ -2,7 +2,7 @@
 #include <doctest/doctest.h>
 
 #include "runtime/crew_loader.hpp"
-#include "tests/scheduler/simulation.hpp"
+#include "tests/runtime/crew_world.hpp"
 
 using namespace stele;
 using namespace stele::simulation;
@@ -35,19 +35,11 @@ sources:
 )";
 }
 
-CrewSpec load(const std::string& text) {
-    const LoadedCrew loaded = load_crew(text, "crew.yaml", "/crews", {});
-    std::string problems;
-    for (const CrewProblem& problem : loaded.problems) problems += to_text(problem) + "\n";
-    REQUIRE_MESSAGE(loaded.crew != nullptr, problems);
-    return *loaded.crew;
-}
-
 const char* const invented = "In Q3 2026 prices rose by 3 percent, and churn rose to 12.4 %";
 const char* const grounded_memo = "In Q3 2026 prices rose by 3 percent; 40 of 1,000 seats are idle (4 %)";
 
 struct Scene : World {
-    explicit Scene(const std::string& grounded) : World(load(crew_text(grounded))) {
+    explicit Scene(const std::string& grounded) : World(crew_from(crew_text(grounded))) {
         script("synthesiser", [this](const Call& call) {
             previous.push_back(call.activation.previous);
             const bool told = !call.activation.previous.empty();
@@ -112,7 +104,7 @@ TEST_CASE("only the fields that are named are checked, and what comes from outsi
 
 TEST_CASE("a crash between a phantom and its flag loses neither and doubles neither") {
     const std::string text = crew_text("{phantoms: flag}");
-    World world(load(text));
+    World world(crew_from(text));
     world.script("synthesiser", [](const Call&) {
         return answer({insert("memo", to_json(Value::object({{"text", Value(invented)}})))});
     });

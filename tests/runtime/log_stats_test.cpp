@@ -2,8 +2,7 @@
 
 #include <doctest/doctest.h>
 
-#include "runtime/crew_loader.hpp"
-#include "tests/scheduler/simulation.hpp"
+#include "tests/runtime/crew_world.hpp"
 
 using namespace stele;
 using namespace stele::simulation;
@@ -34,9 +33,8 @@ sources:
 }  // namespace
 
 TEST_CASE("what a log comes to: who did what, what failed, what wrote nothing, who writes where") {
-    const LoadedCrew loaded = load_crew(crew_text, "crew.yaml", "/crews", {});
-    REQUIRE(loaded.crew != nullptr);
-    World world(*loaded.crew);
+    const CrewSpec crew = crew_from(crew_text);
+    World world(crew);
     int count = 0;
     world.script("worker", [&](const Call& call) {
         if (call.activation.attempt == 1 && count == 0) return failure("once");
@@ -88,10 +86,10 @@ TEST_CASE("what a log comes to: who did what, what failed, what wrote nothing, w
     CHECK(stats.regions().at("tasks").writers.empty());
     CHECK(stats.hot_entries(1).at(0).id == EntryId{"done", 1});
     CHECK(stats.hot_entries(1).at(0).versions == 30);
-    CHECK(stats.advice("done", loaded.crew.get()) == "100 % of writes come from worker: declare it single_writer");
+    CHECK(stats.advice("done", &crew) == "100 % of writes come from worker: declare it single_writer");
     // Only one source may write it, or nobody does.
-    CHECK_FALSE(stats.advice("alone", loaded.crew.get()));
-    CHECK_FALSE(stats.advice("tasks", loaded.crew.get()));
+    CHECK_FALSE(stats.advice("alone", &crew));
+    CHECK_FALSE(stats.advice("tasks", &crew));
     CHECK_FALSE(stats.advice("done", nullptr));
 }
 

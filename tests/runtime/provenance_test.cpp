@@ -7,9 +7,7 @@
 #include <map>
 #include <set>
 
-#include "knowledge_sources/rule_source.hpp"
-#include "runtime/crew_loader.hpp"
-#include "tests/scheduler/simulation.hpp"
+#include "tests/runtime/crew_world.hpp"
 
 using namespace stele;
 using namespace stele::simulation;
@@ -54,22 +52,10 @@ sources:
 stop: {limits: {activations: 60}}
 )";
 
-CrewSpec load(const std::string& text) {
-    const LoadedCrew loaded = load_crew(text, "crew.yaml", "/crews", {});
-    std::string problems;
-    for (const CrewProblem& problem : loaded.problems) problems += to_text(problem) + "\n";
-    REQUIRE_MESSAGE(loaded.crew != nullptr, problems);
-    return *loaded.crew;
-}
-
 // A run in which sources cite at random, from their view, their match or their own lines.
 std::unique_ptr<World> random_run(std::uint32_t seed) {
-    auto world = std::make_unique<World>(load(chain_crew), seed);
-    world->rules([](const SourceSpec& source, const std::vector<MatchPtr>& members) {
-        std::vector<Binding> bindings;
-        for (const MatchPtr& member : members) bindings.push_back({member->entries});
-        return apply_rule(source, bindings);
-    });
+    auto world = std::make_unique<World>(crew_from(chain_crew), seed);
+    world->rules(declared_rules);
     const auto cite_some = [](const Call& call, Write& write, std::uint32_t line, const char* region) {
         if (call.dice() % 2 == 0) return;
         const Status read = call.view.for_each(region, true, [&](const EntryPtr& entry) {
@@ -191,7 +177,7 @@ TEST_CASE("support, forward and backward, is what the whole log says") {
 }
 
 TEST_CASE("the story of an activation tells what it read, which attempt it was and what it spent") {
-    World world(load(R"(
+    World world(crew_from(R"(
 stele: 1
 crew: test
 models: {m: {model: "ollama/small"}}

@@ -7,12 +7,10 @@
 #include <sstream>
 
 #include "board/limits.hpp"
-#include "knowledge_sources/rule_source.hpp"
 #include "runtime/board_transfer.hpp"
-#include "runtime/crew_loader.hpp"
 #include "runtime/stepper.hpp"
 #include "runtime/verify.hpp"
-#include "tests/scheduler/simulation.hpp"
+#include "tests/runtime/crew_world.hpp"
 
 using namespace stele;
 using namespace stele::simulation;
@@ -60,17 +58,9 @@ struct Purged {
 
 Purged busy_board(std::uint32_t seed) {
     Purged made;
-    const LoadedCrew loaded = load_crew(crew_text, "crew.yaml", "/crews", {});
-    std::string problems;
-    for (const CrewProblem& problem : loaded.problems) problems += to_text(problem) + "\n";
-    REQUIRE_MESSAGE(loaded.crew != nullptr, problems);
-    made.world = std::make_unique<World>(*loaded.crew, seed);
+    made.world = std::make_unique<World>(crew_from(crew_text), seed);
     World& world = *made.world;
-    world.rules([](const SourceSpec& source, const std::vector<MatchPtr>& members) {
-        std::vector<Binding> bindings;
-        for (const MatchPtr& member : members) bindings.push_back({member->entries});
-        return apply_rule(source, bindings);
-    });
+    world.rules(declared_rules);
     world.script("tell", [](const Call& call) {
         if (call.dice() % 4 == 0) return failure("could not say it");
         return answer({insert("copies", R"({"text":"told"})")});
@@ -110,14 +100,6 @@ Purged busy_board(std::uint32_t seed) {
     world.signal("resume");
     world.run();
     return made;
-}
-
-BoardInfo info() {
-    BoardInfo board;
-    board.number = {1};
-    board.address.board = "test";
-    board.family = World::family();
-    return board;
 }
 
 std::set<std::string> secrets_in(const StateStore& store) {
@@ -177,7 +159,7 @@ TEST_CASE("what is purged is nowhere any more, and all else is as it was") {
         if (world.roll(2) == 0) wish.texts.push_back(secret(world.roll(made.secrets)));
         if (wish.entries.empty() && wish.texts.empty()) continue;
         // As the owner does it: what is still active is retracted, and the purge goes on record.
-        Result<PurgePlan> plan = plan_purge(world.store(), info(), before, wish);
+        Result<PurgePlan> plan = plan_purge(world.store(), world_board(), before, wish);
         REQUIRE_MESSAGE(plan.ok(), (plan.ok() ? "" : plan.error().message));
         CHECK(plan->stays.empty());
         if (plan->parts.empty()) continue;
@@ -211,7 +193,7 @@ TEST_CASE("what is purged is nowhere any more, and all else is as it was") {
         const Position last = world.board().meta().last;
         // Cut short here, it is noticed.
         if (!record.positions.empty() && seed % 4 == 0) {
-            const Result<VerifyReport> cut = verify_board(world.store(), info(), std::nullopt, world.reader());
+            const Result<VerifyReport> cut = verify_board(world.store(), world_board(), std::nullopt, world.reader());
             REQUIRE(cut.ok());
             REQUIRE_FALSE(cut->damage.empty());
             CHECK(cut->damage.front().find("run it again") != std::string::npos);
@@ -219,7 +201,7 @@ TEST_CASE("what is purged is nowhere any more, and all else is as it was") {
         const std::map<std::string, std::string> contents_before = contents(world.store(), last);
         std::map<std::string, std::string> old_contents = contents(world.store(), before);
 
-        const Status done = purge_payloads(world.store(), info(), *plan, world.reader());
+        const Status done = purge_payloads(world.store(), world_board(), *plan, world.reader());
         REQUIRE_MESSAGE(done.ok(), (done.ok() ? "" : done.error().message));
         const std::set<std::string> left = secrets_in(world.store());
         for (const std::string& text : wish.texts) CHECK(left.count(text) == 0);
@@ -237,7 +219,7 @@ TEST_CASE("what is purged is nowhere any more, and all else is as it was") {
             if (content != "null") CHECK((content == old_contents.at(id)));
         }
 
-        const Result<VerifyReport> report = verify_board(world.store(), info(), std::nullopt, world.reader());
+        const Result<VerifyReport> report = verify_board(world.store(), world_board(), std::nullopt, world.reader());
         REQUIRE(report.ok());
         for (const std::string& text : report->damage) FAIL_CHECK(text);
         for (const std::string& text : report->stale) FAIL_CHECK(text);
@@ -246,16 +228,16 @@ TEST_CASE("what is purged is nowhere any more, and all else is as it was") {
         CHECK(report->records == last.number);
 
         // Nothing is left to do, and doing it again changes nothing.
-        const Result<PurgePlan> again = plan_purge(world.store(), info(), last, wish);
+        const Result<PurgePlan> again = plan_purge(world.store(), world_board(), last, wish);
         REQUIRE(again.ok());
         CHECK(again->parts.empty());
         // A run can go on: the core takes the whole log in.
-        Result<std::unique_ptr<Stepper>> stepper = Stepper::open(world.store(), info(), last, world.reader());
+        Result<std::unique_ptr<Stepper>> stepper = Stepper::open(world.store(), world_board(), last, world.reader());
         REQUIRE(stepper.ok());
         CHECK((*stepper)->go_to(last).ok());
         // What goes out and comes in is the same board.
         std::ostringstream out;
-        REQUIRE(write_board_lines(world.store(), info(), last, out).ok());
+        REQUIRE(write_board_lines(world.store(), world_board(), last, out).ok());
         std::istringstream in(out.str());
         const std::unique_ptr<StateStore> into = make_memory_store();
         const Result<BoardLines> taken = read_board_lines(in, {1}, world.reader(), *into);
@@ -272,24 +254,25 @@ TEST_CASE("a payload that went without a word is damage, and what cannot be purg
     const Purged made = busy_board(4);
     World& world = *made.world;
     const Position last = world.board().meta().last;
-    CHECK(plan_purge(world.store(), info(), last, {{{"facts", 999}}, {}}).error().code == ErrorCode::not_found);
-    CHECK(plan_purge(world.store(), info(), last, {{{"nothing", 1}}, {}}).error().code == ErrorCode::not_found);
-    CHECK(plan_purge(world.store(), info(), last, {{{"count", 1}}, {}}).error().code == ErrorCode::invalid_argument);
-    CHECK(plan_purge(world.store(), info(), last, {{}, {"ab"}}).error().code == ErrorCode::invalid_argument);
-    const Result<PurgePlan> crew = plan_purge(world.store(), info(), last, {{}, {"on_retract"}});
+    CHECK(plan_purge(world.store(), world_board(), last, {{{"facts", 999}}, {}}).error().code == ErrorCode::not_found);
+    CHECK(plan_purge(world.store(), world_board(), last, {{{"nothing", 1}}, {}}).error().code == ErrorCode::not_found);
+    CHECK(plan_purge(world.store(), world_board(), last, {{{"count", 1}}, {}}).error().code ==
+          ErrorCode::invalid_argument);
+    CHECK(plan_purge(world.store(), world_board(), last, {{}, {"ab"}}).error().code == ErrorCode::invalid_argument);
+    const Result<PurgePlan> crew = plan_purge(world.store(), world_board(), last, {{}, {"on_retract"}});
     REQUIRE(crew.ok());
     CHECK(crew->parts.empty());
-    Result<PurgePlan> reason = plan_purge(world.store(), info(), last, {{}, {"could not say it"}});
+    Result<PurgePlan> reason = plan_purge(world.store(), world_board(), last, {{}, {"could not say it"}});
     REQUIRE(reason.ok());
     REQUIRE_FALSE(reason->stays.empty());
     CHECK(reason->stays.front().find("its reason") != std::string::npos);
 
-    const Result<PurgePlan> plan = plan_purge(world.store(), info(), last, {{{"facts", 1}}, {}});
+    const Result<PurgePlan> plan = plan_purge(world.store(), world_board(), last, {{{"facts", 1}}, {}});
     REQUIRE(plan.ok());
     REQUIRE_FALSE(plan->parts.empty());
     // No record says so.
-    REQUIRE(purge_payloads(world.store(), info(), *plan, world.reader()).ok());
-    const Result<VerifyReport> report = verify_board(world.store(), info(), std::nullopt, world.reader());
+    REQUIRE(purge_payloads(world.store(), world_board(), *plan, world.reader()).ok());
+    const Result<VerifyReport> report = verify_board(world.store(), world_board(), std::nullopt, world.reader());
     REQUIRE(report.ok());
     REQUIRE_FALSE(report->damage.empty());
     CHECK(report->damage.front().find("no record says that it was purged") != std::string::npos);

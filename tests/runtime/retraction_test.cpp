@@ -7,9 +7,8 @@
 
 #include "board/provenance.hpp"
 #include "knowledge_sources/rule_source.hpp"
-#include "runtime/crew_loader.hpp"
 #include "scheduler/consequences.hpp"
-#include "tests/scheduler/simulation.hpp"
+#include "tests/runtime/crew_world.hpp"
 
 using namespace stele;
 using namespace stele::simulation;
@@ -46,7 +45,7 @@ const std::string auditor = R"(
 )";
 
 struct Retractions : World {
-    explicit Retractions(const std::string& text) : World(load(text)) {
+    explicit Retractions(const std::string& text) : World(crew_from(text)) {
         rules([](const SourceSpec& source, const std::vector<MatchPtr>& members) {
             std::vector<Binding> bindings;
             for (const MatchPtr& member : members) bindings.push_back({member->entries});
@@ -62,13 +61,6 @@ struct Retractions : World {
     ~Retractions() {
         const std::optional<std::string> difference = replay_difference();
         CHECK_MESSAGE(!difference, difference.value_or(""));
-    }
-    static CrewSpec load(const std::string& text) {
-        const LoadedCrew loaded = load_crew(text, "crew.yaml", "/crews", {});
-        std::string problems;
-        for (const CrewProblem& problem : loaded.problems) problems += to_text(problem) + "\n";
-        REQUIRE_MESSAGE(loaded.crew != nullptr, problems);
-        return *loaded.crew;
     }
     int analysed = 0;
 };
@@ -201,12 +193,12 @@ TEST_CASE("a crew that declares on_retract on an old board learns what rests on 
     world.run();
     world.commit({retract({"evidence", 1})});
     CHECK(world.contents("report").size() == 2);
-    world.reconfigure(Retractions::load(crew_text("flag")));
+    world.reconfigure(crew_from(crew_text("flag")));
     CHECK(world.contents("suspects").size() == 2);
     world.crash();
     world.run();
     CHECK(world.contents("suspects").size() == 2);
-    world.reconfigure(Retractions::load(crew_text("cascade")));
+    world.reconfigure(crew_from(crew_text("cascade")));
     CHECK(world.contents("suspects").empty());
     CHECK(world.contents("report").size() == 1);
 }

@@ -8,9 +8,7 @@
 #include <map>
 
 #include "board/limits.hpp"
-#include "knowledge_sources/rule_source.hpp"
-#include "runtime/crew_loader.hpp"
-#include "tests/scheduler/simulation.hpp"
+#include "tests/runtime/crew_world.hpp"
 
 using namespace stele;
 using namespace stele::simulation;
@@ -41,14 +39,8 @@ sources:
 )";
 
 std::unique_ptr<World> small_board(int facts) {
-    const LoadedCrew loaded = load_crew(crew_text, "crew.yaml", "/crews", {});
-    REQUIRE(loaded.crew != nullptr);
-    auto world = std::make_unique<World>(*loaded.crew);
-    world->rules([](const SourceSpec& source, const std::vector<MatchPtr>& members) {
-        std::vector<Binding> bindings;
-        for (const MatchPtr& member : members) bindings.push_back({member->entries});
-        return apply_rule(source, bindings);
-    });
+    auto world = std::make_unique<World>(crew_from(crew_text));
+    world->rules(declared_rules);
     for (int i = 0; i < facts; ++i) {
         world->commit({insert("facts", R"({"name":"f)" + std::to_string(i % 7) + "\"}")});
     }
@@ -61,16 +53,8 @@ std::unique_ptr<World> small_board(int facts) {
     return world;
 }
 
-BoardInfo info() {
-    BoardInfo board;
-    board.number = {1};
-    board.address.board = "test";
-    board.family = World::family();
-    return board;
-}
-
 VerifyReport verify(World& world) {
-    Result<VerifyReport> report = verify_board(world.store(), info(), std::nullopt, world.reader());
+    Result<VerifyReport> report = verify_board(world.store(), world_board(), std::nullopt, world.reader());
     REQUIRE_MESSAGE(report.ok(), (report.ok() ? "" : report.error().message));
     return *report;
 }
@@ -162,7 +146,7 @@ TEST_CASE("what was derived is made anew from the log alone") {
     const VerifyReport report = verify(*world);
     CHECK(report.is_repairable());
     CHECK(report.stale.size() >= 5);
-    REQUIRE(repair_board(store, info(), world->reader()).ok());
+    REQUIRE(repair_board(store, world_board(), world->reader()).ok());
     for (const auto& [column, keys] : before) CHECK(keys_of(store, column) == keys);
     CHECK(verify(*world).is_whole());
 }
@@ -180,11 +164,11 @@ TEST_CASE("a record that is missing, exchanged or cut off is damage that names i
     put(store, Column::log, third->first, third->second);
     REQUIRE(verify(*world).is_whole());
     const HeadMark mark{world->board().meta().last, std::string(32, 'x')};
-    const Result<VerifyReport> wrong = verify_board(store, info(), mark, world->reader());
+    const Result<VerifyReport> wrong = verify_board(store, world_board(), mark, world->reader());
     REQUIRE(wrong.ok());
     CHECK(wrong->damage.at(0).find("head mark") != std::string::npos);
     const HeadMark beyond{{world->board().meta().last.number + 1}, std::string(32, 'x')};
-    const Result<VerifyReport> shorter = verify_board(store, info(), beyond, world->reader());
+    const Result<VerifyReport> shorter = verify_board(store, world_board(), beyond, world->reader());
     REQUIRE(shorter.ok());
     CHECK(shorter->damage.at(0).find("had been written to disk") != std::string::npos);
     CHECK_FALSE(shorter->is_repairable());

@@ -5,11 +5,9 @@
 #include <map>
 #include <set>
 
-#include "knowledge_sources/rule_source.hpp"
-#include "runtime/crew_loader.hpp"
 #include "runtime/replay_with.hpp"
 #include "runtime/stepper.hpp"
-#include "tests/scheduler/simulation.hpp"
+#include "tests/runtime/crew_world.hpp"
 
 using namespace stele;
 using namespace stele::simulation;
@@ -54,14 +52,6 @@ stop: {limits: {activations: 25}}
 )";
 }
 
-CrewSpec load(const std::string& text) {
-    const LoadedCrew loaded = load_crew(text, "crew.yaml", "/crews", {});
-    std::string problems;
-    for (const CrewProblem& problem : loaded.problems) problems += to_text(problem) + "\n";
-    REQUIRE_MESSAGE(loaded.crew != nullptr, problems);
-    return *loaded.crew;
-}
-
 struct Told {
     std::unique_ptr<World> world;
     std::map<std::uint64_t, std::string> descriptions;  // of the scheduler, by position
@@ -69,13 +59,9 @@ struct Told {
 
 Told run(std::uint32_t seed) {
     Told told;
-    told.world = std::make_unique<World>(load(crew_text("3")), seed);
+    told.world = std::make_unique<World>(crew_from(crew_text("3")), seed);
     World& world = *told.world;
-    world.rules([](const SourceSpec& source, const std::vector<MatchPtr>& members) {
-        std::vector<Binding> bindings;
-        for (const MatchPtr& member : members) bindings.push_back({member->entries});
-        return apply_rule(source, bindings);
-    });
+    world.rules(declared_rules);
     const auto fact = [](std::uint32_t size) {
         return insert("facts", R"({"name":"x","size":)" + std::to_string(size) + "}");
     };
@@ -93,19 +79,11 @@ Told run(std::uint32_t seed) {
     world.start_run();
     world.run();
     world.signal("resume");
-    world.reconfigure(load(crew_text("4")));
+    world.reconfigure(crew_from(crew_text("4")));
     world.commit({fact(3)});
     world.run();
     world.watch = {};
     return told;
-}
-
-BoardInfo info() {
-    BoardInfo board;
-    board.number = {1};
-    board.address.board = "test";
-    board.family = World::family();
-    return board;
 }
 
 }  // namespace
@@ -115,7 +93,7 @@ TEST_CASE("a stepper is at each record where the scheduler was, forward and back
         const Told told = run(seed);
         const Position last = told.world->board().meta().last;
         Result<std::unique_ptr<Stepper>> stepper =
-            Stepper::open(told.world->store(), info(), last, told.world->reader());
+            Stepper::open(told.world->store(), world_board(), last, told.world->reader());
         REQUIRE(stepper.ok());
         CHECK_FALSE((*stepper)->record());
         std::mt19937 dice(seed);
@@ -136,7 +114,8 @@ TEST_CASE("a stepper is at each record where the scheduler was, forward and back
 TEST_CASE("breakpoints stop at what they name, in both directions") {
     const Told told = run(2);
     const Position last = told.world->board().meta().last;
-    Result<std::unique_ptr<Stepper>> opened = Stepper::open(told.world->store(), info(), last, told.world->reader());
+    Result<std::unique_ptr<Stepper>> opened =
+        Stepper::open(told.world->store(), world_board(), last, told.world->reader());
     REQUIRE(opened.ok());
     Stepper& stepper = **opened;
     std::vector<Position> wanted;
@@ -174,7 +153,7 @@ TEST_CASE("breakpoints stop at what they name, in both directions") {
     REQUIRE(fifth);
     Breakpoint when;
     when.text = "five facts";
-    when.holder = std::make_shared<const CrewSpec>(load(crew_text("3", R"(
+    when.holder = std::make_shared<const CrewSpec>(crew_from(crew_text("3", R"(
   watch:
     kind: process
     command: ["true"]
@@ -205,7 +184,7 @@ TEST_CASE("wakes are compared as matchers made anew for every record would have 
         CAPTURE(seed);
         const Told told = run(seed);
         World& world = *told.world;
-        const CrewSpec other = load(crew_text("5", R"(
+        const CrewSpec other = crew_from(crew_text("5", R"(
   extra:
     kind: process
     command: [extra]
@@ -214,7 +193,7 @@ TEST_CASE("wakes are compared as matchers made anew for every record would have 
 )"));
         const Position last = world.board().meta().last;
         const Result<WakeComparison> compared =
-            compare_wakes(world.store(), info(), last, other, world.reader(), SIZE_MAX);
+            compare_wakes(world.store(), world_board(), last, other, world.reader(), SIZE_MAX);
         REQUIRE(compared.ok());
 
         using Key = std::pair<std::string, Hash128>;
@@ -282,8 +261,8 @@ TEST_CASE("wakes are compared as matchers made anew for every record would have 
         CHECK(compared->differences.front().at.number == first);
 
         // The log's last crew against a log of that crew alone differs in nothing.
-        const Result<WakeComparison> same = compare_wakes(world.store(), info(), {world.log.size() / 3},
-                                                          load(crew_text("3")), world.reader(), SIZE_MAX);
+        const Result<WakeComparison> same = compare_wakes(world.store(), world_board(), {world.log.size() / 3},
+                                                          crew_from(crew_text("3")), world.reader(), SIZE_MAX);
         REQUIRE(same.ok());
         CHECK(same->difference_count == 0);
     }
