@@ -266,6 +266,12 @@ public:
         guest->engine = std::move(*made);
         const Status opened = guest->engine->open();
         if (!opened.ok()) return done(opened);
+        if (guest->engine->scheduler().is_running()) {
+            // What its owner left half done would be written once the board is taken over, after the plan is made.
+            return done(Error{ErrorCode::in_use, "the last run on board \"" + board->address.board +
+                                                     "\" did not stop; go on with it first: stele resume --board " +
+                                                     board->address.board});
+        }
         Result<PurgePlan> plan = plan_purge(**store, *board, guest->engine->board().meta().last, request.wish);
         if (!plan.ok()) return done(plan.error());
         if (plan->parts.empty()) {

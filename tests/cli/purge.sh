@@ -103,6 +103,31 @@ expect 0 "$STELE" show customers/3
 says out "Zoe"
 expect 0 "$STELE" verify
 
+# What a run that was killed left half done would still be written, with what it says.
+cat >slow.yaml <<'YAML'
+stele: 1
+crew: slow
+regions:
+  customers: {policy: append_only, entry: {name: string}}
+  letters: {policy: append_only, entry: {text: string}}
+sources:
+  greet:
+    kind: process
+    command: [sleep, "60"]
+    when: [{each: customers as c}]
+    may: {read: [customers], write: {letters: [insert]}}
+seed: {customers: [{name: "Ann the killed"}]}
+YAML
+"$STELE" run slow.yaml --data slow --quiet >/dev/null 2>&1 &
+runner=$!
+wait_for 20 bash -c "'$STELE' log --data slow 2>/dev/null | grep -q started"
+kill -9 "$runner"
+wait "$runner" 2>/dev/null || true
+expect 3 "$STELE" purge customers/1 --data slow
+says err "did not stop"
+expect 0 "$STELE" show customers/1 --data slow
+says out "Ann the killed"
+
 # Out and in.
 expect 0 "$STELE" import before.jsonl --data elsewhere
 expect 0 "$STELE" verify --data elsewhere
