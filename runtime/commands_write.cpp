@@ -350,6 +350,8 @@ ExitCode command_import(const ImportOptions& options) {
     }
     file = std::filesystem::absolute(file).string();
     std::error_code ignored;
+    // No data directory is made for a slip of the pen.
+    if (!std::filesystem::exists(file, ignored)) return complain({ErrorCode::not_found, "there is no file " + file});
     std::filesystem::create_directories(options.common.data, ignored);
     const ExitCode code =
         own_or_ask(options.common, Value::object({{"command", "import"}, {"name", options.name}, {"file", file}}),

@@ -152,6 +152,8 @@ expect 2 "$STELE" import changed.jsonl --data elsewhere --name changed
 says err "do not agree"
 expect 2 "$STELE" import crew.yaml --data elsewhere
 expect 4 "$STELE" import nothing.jsonl --data elsewhere
+expect 4 "$STELE" import nothing.jsonl --data nowhere
+if [ -e nowhere ]; then fail "an import of nothing made a data directory"; fi
 expect 2 "$STELE" import before.jsonl --data elsewhere --name "../x"
 if [ "$("$STELE" boards --data elsewhere --json | wc -l)" != 3 ]; then fail "an import that was refused left a board"; fi
 finish
