@@ -295,6 +295,9 @@ public:
             group.plan = plan(std::vector<bool>(variables), &group, false);
             group.refine = refinement_of(group);
         }
+        find_gates(family_.whole);
+        for (const Plan& plan : family_.from_variable) find_gates(plan);
+        for (const Family::GroupTerm& group : family_.groups) find_gates(group.plan);
     }
 
 private:
@@ -329,6 +332,18 @@ private:
         group.predicate = group.table->predicate(term, maker_.table(term.region));
         group.dispatch = Dispatch::over_groups(term, comparisons);
         family_.groups.push_back(std::move(group));
+    }
+
+    void find_gates(const Plan& plan) {
+        for (const PlanStep& step : plan.steps) {
+            const bool constant = std::all_of(step.parts.begin(), step.parts.end(),
+                                              [](const KeyPart& part) { return part.from == KeyPart::From::constant; });
+            const bool known = std::any_of(family_.gates.begin(), family_.gates.end(),
+                                           [&](const Family::Gate& gate) { return gate.variable == step.variable; });
+            if (step.arrangement != nullptr && constant && !known) {
+                family_.gates.push_back({step.variable, step.arrangement, step.parts});
+            }
+        }
     }
 
     // Everything that ties `variable` down when the variables marked are bound.

@@ -119,6 +119,14 @@ struct Family {
         std::vector<KeyPart> parts;
     };
     std::vector<std::optional<Refinement>> refine;  // by variable
+    /// A variable that some plan looks up by constants alone. While no entry has them nothing can match, as for a
+    /// rule that waits for its stage, so nothing need be looked for.
+    struct Gate {
+        std::uint32_t variable = 0;
+        Arrangement* arrangement = nullptr;
+        std::vector<KeyPart> parts;
+    };
+    std::vector<Gate> gates;  // one a variable at most
 
     /// A term that asks about groups.
     struct GroupTerm {

@@ -76,6 +76,20 @@ Hash128 key_of(const Entry& entry, const std::vector<Field>& fields) {
     return hasher.finish();
 }
 
+namespace {
+
+// Comparing costs a fraction of hashing, and most of a new version is as before.
+bool has_same(const Entry& before, const Entry& after, const Field& field) {
+    if (field.attribute != Attribute::content) {
+        return value_at(before, field.attribute, field.path) == value_at(after, field.attribute, field.path);
+    }
+    const Value* const a = content_at(before, field.path);
+    const Value* const b = content_at(after, field.path);
+    return a == nullptr || b == nullptr ? a == b : *a == *b;
+}
+
+}  // namespace
+
 // ---- arrangements --------------------------------------------------------------------------------
 
 // Ascending. What was taken out of a long one stays as a gap (its lowest bit set) until there are many.
@@ -163,6 +177,9 @@ void Arrangement::insert(const Entry& entry) { insert(key_of(entry, fields_).low
 void Arrangement::erase(const Entry& entry) { erase(key_of(entry, fields_).low, entry.id.number); }
 
 void Arrangement::replace(const Entry& before, const Entry& after) {
+    const bool same =
+        std::all_of(fields_.begin(), fields_.end(), [&](const Field& field) { return has_same(before, after, field); });
+    if (same) return;
     const std::uint64_t key_before = key_of(before, fields_).low;
     const std::uint64_t key_after = key_of(after, fields_).low;
     if (key_before == key_after) return;

@@ -131,6 +131,7 @@ struct Collector {
 
 // Counts per bit are kept in bit planes: one addition with carry counts all 64 bits at once.
 std::uint64_t simhash(const std::vector<std::uint64_t>& shingles) {
+    if (shingles.empty()) return 0;
     std::uint64_t planes[32] = {};
     for (const std::uint64_t hash : shingles) {
         std::uint64_t carry = hash;

@@ -56,6 +56,7 @@ struct Member {
     std::unique_ptr<const Condition> binding_terms;
     /// What its terms did up to here is not known.
     Position added_at;
+    std::vector<std::uint64_t> gate_keys;  // by index into Family::gates
 };
 
 struct Seed {
@@ -281,6 +282,12 @@ public:
         }
         member.family = &family_of(*member.condition);
         member.literals = matching::own_literals(*member.condition);
+        for (const Family::Gate& gate : member.family->gates) {
+            const std::uint32_t term = member.family->binding[gate.variable];
+            KeyHasher hasher;
+            for (const KeyPart& part : gate.parts) add_part(hasher, member, term, part, {}, nullptr);
+            member.gate_keys.push_back(hasher.finish().low);
+        }
         Family& family = *member.family;
         family.members.insert(std::lower_bound(family.members.begin(), family.members.end(), index), index);
         for (std::size_t variable = 0; variable < family.binding.size(); ++variable) {
@@ -542,12 +549,14 @@ private:
         for (std::size_t i = 0; i < region.linked.size(); ++i) {
             const Region::Watcher watcher = region.linked[i];
             Family& family = *watcher.family;
+            // A few are tested one by one sooner than they are found.
+            const bool few = family.members.size() <= few_members;
             found_.clear();
-            members_for(family, watcher.variable, *entry, found_);
-            for (const std::uint32_t index : found_) {
+            if (!few) members_for(family, watcher.variable, *entry, found_);
+            for (const std::uint32_t index : few ? family.members : found_) {
                 Member& member = *members_[index];
-                scratch_.assign(family.binding.size(), nullptr);
-                if (!fits(member, watcher.variable, *entry, scratch_)) continue;
+                if (is_barred(member, watcher.variable)) continue;
+                if (!fits(member, watcher.variable, *entry, unbound(family))) continue;
                 Seed seed = seed_of(Seed::Kind::entry, watcher.variable, position);
                 seed.number = entry->id.number;
                 plant(member, std::move(seed));
@@ -566,10 +575,25 @@ private:
             members_by(family, *term.refine, nullptr, key.get(), found_);
         }
         for (const std::uint32_t index : found_) {
+            if (is_barred(*members_[index], {})) continue;
             Seed seed = seed_of(Seed::Kind::group, which, position);
             seed.group_key = key;
             plant(*members_[index], std::move(seed));
         }
+    }
+
+    const Bindings& unbound(const Family& family) {
+        if (unbound_.size() < family.binding.size()) unbound_.resize(family.binding.size());
+        return unbound_;
+    }
+
+    // Is there a variable, but for one that is bound, that no entry can be bound to?
+    static bool is_barred(const Member& member, std::optional<std::uint32_t> bound) {
+        const std::vector<Family::Gate>& gates = member.family->gates;
+        for (std::size_t i = 0; i < gates.size(); ++i) {
+            if (gates[i].variable != bound && !gates[i].arrangement->contains(member.gate_keys[i])) return true;
+        }
+        return false;
     }
 
     // A condition that came: everything that could be the newest of a match.
@@ -602,8 +626,7 @@ private:
                 number = arrangement != nullptr ? arrangement->next(key, number + 1) : entries.next(number + 1);
                 if (number == 0) break;
                 const EntryPtr& entry = entries.find(number);
-                scratch_.assign(family.binding.size(), nullptr);
-                if (!fits(member, variable, *entry, scratch_)) continue;
+                if (!fits(member, variable, *entry, unbound(family))) continue;
                 Seed seed = seed_of(Seed::Kind::entry, variable, entry->position);
                 seed.number = number;
                 plant(member, std::move(seed));
@@ -1199,7 +1222,7 @@ private:
     std::vector<std::pair<Region*, EntryPtr>> fresh_;
     std::vector<std::uint32_t> to_advance_;
     std::vector<std::uint32_t> found_;
-    Bindings scratch_;
+    Bindings unbound_;
     mutable Scratch kept_;
     std::vector<MatchPtr> added_;
     std::vector<MatchPtr> removed_;
