@@ -16,6 +16,28 @@ bool same_tests(const Filter& a, const Filter& b) {
     });
 }
 
+bool is_of_lower(const std::pair<std::uint32_t, Position>& noted, std::uint32_t predicate) {
+    return noted.first < predicate;
+}
+
+// Does it compare a number with constants, so that passing one of them is the only way to another answer?
+bool is_threshold(const Predicate& predicate) {
+    if (predicate.kind == TermKind::none || predicate.kind == TermKind::exists || predicate.again_on_change) return false;
+    return std::all_of(predicate.is.begin(), predicate.is.end(), [](const Comparison& comparison) {
+        switch (comparison.op) {
+            case CompareOp::eq:
+            case CompareOp::ne:
+            case CompareOp::lt:
+            case CompareOp::lte:
+            case CompareOp::gt:
+            case CompareOp::gte:
+                return comparison.operand.literal.is_number();
+            default:
+                return false;
+        }
+    });
+}
+
 }  // namespace
 
 std::uint32_t GroupTable::predicate(const Term& term, const EntryTable& entries) {
@@ -50,7 +72,50 @@ std::uint32_t GroupTable::predicate(const Term& term, const EntryTable& entries)
         }
     }
     aggregate_of_.push_back(which);
-    return static_cast<std::uint32_t>(predicates_.size() - 1);
+    const auto index = static_cast<std::uint32_t>(predicates_.size() - 1);
+    index_predicate(index);
+    return index;
+}
+
+void GroupTable::index_predicate(std::uint32_t predicate) {
+    const Predicate& asked = predicates_[predicate];
+    if (!is_threshold(asked)) return asked_singly_.push_back(predicate);
+    auto measure = std::find_if(measures_.begin(), measures_.end(), [&](const Measure& known) {
+        return predicates_[known.any].kind == asked.kind && aggregate_of_[known.any] == aggregate_of_[predicate];
+    });
+    if (measure == measures_.end()) measure = measures_.insert(measure, {predicate, {}, {}});
+    measure->predicates.push_back(predicate);
+    for (const Comparison& comparison : asked.is) {
+        const std::pair<double, std::uint32_t> constant(comparison.operand.literal.as_double(), predicate);
+        measure->constants.insert(std::upper_bound(measure->constants.begin(), measure->constants.end(), constant),
+                                  constant);
+    }
+}
+
+std::optional<Value> GroupTable::measure(std::size_t which, const Group* group) const {
+    return result(measures_[which].any, group);
+}
+
+void GroupTable::find_passed(std::size_t measure, const std::optional<Value>& before, const std::optional<Value>& after,
+                             std::vector<std::uint32_t>& predicates) const {
+    const Measure& looked_at = measures_[measure];
+    if (before.has_value() != after.has_value()) {
+        predicates.insert(predicates.end(), looked_at.predicates.begin(), looked_at.predicates.end());
+        return;
+    }
+    if (!before) return;
+    // Rounding keeps the order, so with both ends counted in nothing is missed.
+    const auto [low, high] = std::minmax(before->as_double(), after->as_double());
+    auto at = std::lower_bound(looked_at.constants.begin(), looked_at.constants.end(),
+                               std::pair<double, std::uint32_t>(low, 0));
+    for (; at != looked_at.constants.end() && at->first <= high; ++at) predicates.push_back(at->second);
+}
+
+bool GroupTable::holds_at(std::uint32_t predicate, const std::optional<Value>& value) const {
+    const Predicate& asked = predicates_[predicate];
+    return value && std::all_of(asked.is.begin(), asked.is.end(), [&](const Comparison& comparison) {
+               return stele::holds(comparison, value, {});
+           });
 }
 
 Group* GroupTable::find(const Hash128& key) {
@@ -74,7 +139,10 @@ Group& GroupTable::get(const Hash128& key) {
 
 void GroupTable::forget_if_plain(Group& group) {
     if (group.count != 0 || group.first_node != 0 || group.touched != 0) return;
-    if (group.extra && !group.extra->since.empty()) return;
+    // Since when counts as long as it is so.
+    const bool counts = group.extra && std::any_of(group.extra->since.begin(), group.extra->since.end(),
+                                                   [&](const auto& noted) { return holds(noted.first, &group); });
+    if (counts) return;
     const auto at = by_key_.find(group.key);
     const std::uint32_t index = at->second;
     by_key_.erase(at);
@@ -139,28 +207,25 @@ bool GroupTable::holds(std::uint32_t predicate, const Group* group) const {
     const Predicate& asked = predicates_[predicate];
     if (asked.kind == TermKind::none) return group == nullptr || group->count == 0;
     if (asked.kind == TermKind::exists) return group != nullptr && group->count > 0;
-    const std::optional<Value> value = result(predicate, group);
-    if (!value) return false;
-    return std::all_of(asked.is.begin(), asked.is.end(),
-                       [&](const Comparison& comparison) { return stele::holds(comparison, value, {}); });
+    return holds_at(predicate, result(predicate, group));
 }
 
 Position GroupTable::since(std::uint32_t predicate, const Group* group) const {
     if (group == nullptr || !group->extra) return {};
-    for (const auto& [which, position] : group->extra->since) {
-        if (which == predicate) return position;
-    }
-    return {};
+    const auto& since = group->extra->since;
+    const auto at = std::lower_bound(since.begin(), since.end(), predicate, is_of_lower);
+    return at != since.end() && at->first == predicate ? at->second : Position{};
 }
 
 void GroupTable::note_since(std::uint32_t predicate, Group& group, Position position) {
     if (!group.extra) group.extra = std::make_unique<Group::Extra>();
-    for (auto& [which, since] : group.extra->since) {
-        if (which != predicate) continue;
-        since = position;
-        return;
+    auto& since = group.extra->since;
+    const auto at = std::lower_bound(since.begin(), since.end(), predicate, is_of_lower);
+    if (at != since.end() && at->first == predicate) {
+        at->second = position;
+    } else {
+        since.insert(at, {predicate, position});
     }
-    group.extra->since.emplace_back(predicate, position);
 }
 
 }  // namespace stele::matching

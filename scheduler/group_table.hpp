@@ -47,7 +47,7 @@ struct Group {
     /// In the matcher's list of what the present commit touched, counted from 1.
     std::uint32_t touched = 0;
     struct Extra {
-        /// Position at which a predicate last became true, for those that ever did.
+        /// Position at which a predicate last became true, for those that ever did; by ascending predicate.
         std::vector<std::pair<std::uint32_t, Position>> since;
         std::vector<Aggregate> aggregates;
     };
@@ -82,6 +82,20 @@ public:
     void remove(Group& group, const Entry& entry);
     /// A missing group (null) is an empty one.
     [[nodiscard]] bool holds(std::uint32_t predicate, const Group* group) const;
+
+    // A write asks which predicates changed. Those that compare one number, as a count or a sum, with constants
+    // are found by it: only constants that it passed can have changed an answer.
+    /// The predicates that must be asked one by one.
+    [[nodiscard]] const std::vector<std::uint32_t>& asked_singly() const { return asked_singly_; }
+    /// How many numbers the other predicates look at.
+    [[nodiscard]] std::size_t measures() const { return measures_.size(); }
+    /// None: there is nothing to take it of.
+    [[nodiscard]] std::optional<Value> measure(std::size_t which, const Group* group) const;
+    /// Appends every predicate whose answer may differ between the two, and may append others.
+    void find_passed(std::size_t measure, const std::optional<Value>& before, const std::optional<Value>& after,
+                     std::vector<std::uint32_t>& predicates) const;
+    /// The answer of a predicate that looks at a measure of this value.
+    [[nodiscard]] bool holds_at(std::uint32_t predicate, const std::optional<Value>& value) const;
     [[nodiscard]] Position since(std::uint32_t predicate, const Group* group) const;
     void note_since(std::uint32_t predicate, Group& group, Position position);
 
@@ -95,6 +109,7 @@ private:
     };
     static void change(const AggregateSpec& spec, Aggregate& aggregate, const Entry& entry, bool add);
     [[nodiscard]] std::optional<Value> result(std::uint32_t predicate, const Group* group) const;
+    void index_predicate(std::uint32_t predicate);
 
     std::string region_;
     std::vector<Field> fields_;
@@ -103,6 +118,13 @@ private:
     std::vector<Predicate> predicates_;
     std::vector<std::uint32_t> aggregate_of_;  // by predicate; none for counts
     std::vector<AggregateSpec> aggregates_;
+    struct Measure {
+        std::uint32_t any = 0;  // one of the predicates that look at it
+        std::vector<std::uint32_t> predicates;
+        std::vector<std::pair<double, std::uint32_t>> constants;  // ascending, with the predicate
+    };
+    std::vector<std::uint32_t> asked_singly_;
+    std::vector<Measure> measures_;
     boost::unordered_flat_map<Hash128, std::uint32_t, std::hash<Hash128>> by_key_;
     std::deque<Group> groups_;
     std::vector<std::uint32_t> free_;

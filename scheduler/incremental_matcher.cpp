@@ -107,7 +107,9 @@ struct Touched {
     GroupTable* table = nullptr;
     Group* group = nullptr;
     GroupKey key;
-    std::size_t before = 0;  // where its predicates' answers stand in `answers_`
+    std::size_t answers = 0;   // where those of predicates asked one by one stand in `answers_`
+    std::size_t measured = 0;  // where its measures stand in `measured_`
+    std::size_t began = 0;     // from here in `began_`, up to the next one's: predicates that began to hold
 };
 
 class IncrementalMatcher final : public Matcher,
@@ -143,6 +145,7 @@ public:
         held_.begin_commit(now_);
         touched_.clear();
         answers_.clear();
+        measured_.clear();
         fresh_.clear();
         for (const EntryChange& change : changes) apply(change);
         settle_groups(position);
@@ -470,9 +473,10 @@ private:
             const std::optional<Value> value = value_at(entry, field.attribute, field.path);
             key->push_back(value ? *value : null);
         }
-        touched_.push_back({&table, &group, std::move(key), answers_.size()});
+        touched_.push_back({&table, &group, std::move(key), answers_.size(), measured_.size(), 0});
         group.touched = static_cast<std::uint32_t>(touched_.size());
-        for (std::uint32_t i = 0; i < table.predicates().size(); ++i) answers_.push_back(table.holds(i, &group));
+        for (const std::uint32_t predicate : table.asked_singly()) answers_.push_back(table.holds(predicate, &group));
+        for (std::size_t i = 0; i < table.measures(); ++i) measured_.push_back(table.measure(i, &group));
         return group;
     }
 
@@ -495,19 +499,15 @@ private:
     }
 
     void settle_groups(Position position) {
+        began_.clear();
         for (Touched& touched : touched_) {
-            GroupTable& table = *touched.table;
-            bool moved = false;
-            for (std::uint32_t i = 0; i < table.predicates().size(); ++i) {
-                const bool was = answers_[touched.before + i] != 0;
-                const bool now = table.holds(i, touched.group);
-                const bool again = was && now && table.predicates()[i].again_on_change;
-                // From here on: did it begin to hold?
-                answers_[touched.before + i] = now && (again || !was);
-                if (now && (again || !was)) table.note_since(i, *touched.group, position);
-                moved = moved || was != now || again;
+            touched.began = began_.size();
+            if (!answer_again(touched)) continue;
+            // By ascending number, so that what follows does not depend on how they were found.
+            std::sort(began_.begin() + static_cast<long>(touched.began), began_.end());
+            for (std::size_t i = touched.began; i < began_.size(); ++i) {
+                touched.table->note_since(began_[i], *touched.group, position);
             }
-            if (!moved) continue;
             std::vector<std::uint32_t> resting;
             for (std::uint32_t node = touched.group->first_node; node != 0; node = nodes_[node].next) {
                 resting.push_back(nodes_[node].seed);
@@ -518,6 +518,33 @@ private:
         }
     }
 
+    // Gathers the predicates that began to hold. Is any answer another one, or to be told again?
+    bool answer_again(const Touched& touched) {
+        const GroupTable& table = *touched.table;
+        bool moved = false;
+        const auto compare = [&](std::uint32_t predicate, bool was, bool now) {
+            const bool again = was && now && table.predicates()[predicate].again_on_change;
+            if (now && (again || !was)) began_.push_back(predicate);
+            moved = moved || was != now || again;
+        };
+        for (std::size_t i = 0; i < table.asked_singly().size(); ++i) {
+            const std::uint32_t predicate = table.asked_singly()[i];
+            compare(predicate, answers_[touched.answers + i] != 0, table.holds(predicate, touched.group));
+        }
+        for (std::size_t i = 0; i < table.measures(); ++i) {
+            const std::optional<Value>& before = measured_[touched.measured + i];
+            const std::optional<Value> after = table.measure(i, touched.group);
+            passed_.clear();
+            table.find_passed(i, before, after, passed_);
+            std::sort(passed_.begin(), passed_.end());
+            passed_.erase(std::unique(passed_.begin(), passed_.end()), passed_.end());
+            for (const std::uint32_t predicate : passed_) {
+                compare(predicate, table.holds_at(predicate, before), table.holds_at(predicate, after));
+            }
+        }
+        return moved;
+    }
+
     bool still_holds(const Match& match) const {
         const Member& member = *members_[match.condition];
         std::vector<Group*> groups;
@@ -526,10 +553,11 @@ private:
     }
 
     void plant_groups(Position position) {
-        for (const Touched& touched : touched_) {
-            for (std::uint32_t i = 0; i < touched.table->predicates().size(); ++i) {
-                if (answers_[touched.before + i] == 0) continue;
-                const auto subscribed = subscribers_.find({touched.table, i});
+        for (std::size_t at = 0; at < touched_.size(); ++at) {
+            const Touched& touched = touched_[at];
+            const std::size_t end = at + 1 < touched_.size() ? touched_[at + 1].began : began_.size();
+            for (std::size_t i = touched.began; i < end; ++i) {
+                const auto subscribed = subscribers_.find({touched.table, began_[i]});
                 if (subscribed == subscribers_.end()) continue;
                 for (const auto& [family, term] : subscribed->second) {
                     if (family->empty_sides == 0) plant_group(*family, term, touched.key, position);
@@ -1219,6 +1247,9 @@ private:
     TimeMs now_;
     std::vector<Touched> touched_;
     std::vector<char> answers_;
+    std::vector<std::optional<Value>> measured_;
+    std::vector<std::uint32_t> began_;
+    std::vector<std::uint32_t> passed_;
     std::vector<std::pair<Region*, EntryPtr>> fresh_;
     std::vector<std::uint32_t> to_advance_;
     std::vector<std::uint32_t> found_;
