@@ -4,9 +4,12 @@
 #include <bit>
 #include <cctype>
 #include <cmath>
+#include <cstring>
 #include <numbers>
 #include <string>
 #include <string_view>
+
+#include <boost/endian/conversion.hpp>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -83,8 +86,15 @@ std::uint64_t masked_hash(std::string_view word) {
 
 // A single word is a name, a path, a status: it must be equal. Several words are prose. A lone time
 // stamp or number written as text says nothing by itself.
-bool is_free_text(const std::vector<std::string_view>& words, std::string_view text) {
-    return words.size() > 1 || (text.size() >= 8 && is_time_or_number(text));
+bool is_free_text(std::size_t words, std::string_view text) {
+    return words > 1 || (text.size() >= 8 && is_time_or_number(text));
+}
+
+bool is_volatile(const RegionSpec& region, const std::string& field) {
+    for (const std::string& known : region.volatile_fields) {
+        if (known.size() == field.size() && std::memcmp(known.data(), field.data(), field.size()) == 0) return true;
+    }
+    return false;
 }
 
 struct Collector {
@@ -99,21 +109,30 @@ struct Collector {
             for (const Value& element : value.as_array()) collect(element);
             return hard.u8(']');
         }
-        if (value.is_object()) {
-            hard.u8('{');
-            for (const auto& [key, member] : value.as_object()) {
-                hard.text(key);
-                collect(member);
-            }
-            return hard.u8('}');
-        }
+        if (value.is_object()) return collect_members(value.as_object(), nullptr);
         hard.u8('v');
         hard.text(to_json(value));
     }
 
+    // Without the volatile fields of the region, if there is one.
+    void collect_members(const Value::Object& members, const RegionSpec* region) {
+        hard.u8('{');
+        for (const auto& [key, member] : members) {
+            if (region != nullptr && is_volatile(*region, key)) continue;
+            hard.text(key);
+            collect(member);
+        }
+        hard.u8('}');
+    }
+
     void collect_text(std::string_view text) {
+        // Most texts are names; they need not be split to be seen as one word.
+        if (std::none_of(text.begin(), text.end(), is_space) && !is_free_text(1, text)) {
+            hard.u8('s');
+            return hard.text(text);
+        }
         const std::vector<std::string_view> split = words_of(text);
-        if (!is_free_text(split, text)) {
+        if (!is_free_text(split.size(), text)) {
             hard.u8('s');
             return hard.text(text);
         }
@@ -150,11 +169,6 @@ std::uint64_t simhash(const std::vector<std::uint64_t>& shingles) {
     return out;
 }
 
-bool is_volatile(const RegionSpec& region, const std::string& field) {
-    const std::vector<std::string>& fields = region.volatile_fields;
-    return std::find(fields.begin(), fields.end(), field) != fields.end();
-}
-
 // A value's bytes, equal for equal values and for no others. Made for each write of a region with volatile
 // fields, so that it neither makes text of numbers nor copies what it leaves out.
 class Canonical {
@@ -173,7 +187,7 @@ public:
             number('{', value.as_object().size());
             for (const auto& [key, member] : value.as_object()) add_member(key, member);
         } else {
-            bytes_ += value.is_null() ? 'n' : value.as_bool() ? 't' : 'f';
+            *room(1) = value.is_null() ? 'n' : value.as_bool() ? 't' : 'f';
         }
     }
     void add_member(std::string_view key, const Value& value) {
@@ -181,32 +195,31 @@ public:
         add(value);
     }
     void text(char tag, std::string_view text) {
-        number(tag, text.size());
-        bytes_ += text;
+        char* const at = room(9 + text.size());
+        put_number(at, tag, text.size());
+        std::memcpy(at + 9, text.data(), text.size());
     }
     [[nodiscard]] Hash128 hash() const {
-        const XXH128_hash_t hash = XXH3_128bits(bytes_.data(), bytes_.size());
+        const XXH128_hash_t hash = XXH3_128bits(bytes_.data(), size_);
         return {hash.low64, hash.high64};
     }
-    void clear() { bytes_.clear(); }
+    void clear() { size_ = 0; }
 
 private:
-    void number(char tag, std::uint64_t number) {
-        char packed[9] = {tag};
-        for (int i = 0; i < 8; ++i) packed[i + 1] = static_cast<char>(number >> (8 * i));
-        bytes_.append(packed, sizeof packed);
+    static void put_number(char* at, char tag, std::uint64_t number) {
+        *at = tag;
+        boost::endian::store_little_u64(reinterpret_cast<unsigned char*>(at + 1), number);
     }
-    std::string bytes_;
+    void number(char tag, std::uint64_t number) { put_number(room(9), tag, number); }
+    // A string would look at its own size and end with each of the many short pieces.
+    char* room(std::size_t size) {
+        if (bytes_.size() - size_ < size) bytes_.resize(2 * (size_ + size));
+        size_ += size;
+        return bytes_.data() + size_ - size;
+    }
+    std::vector<char> bytes_;
+    std::size_t size_ = 0;
 };
-
-Value without_volatile(const RegionSpec& region, const Value& content) {
-    if (region.volatile_fields.empty() || !content.is_object()) return content;
-    std::vector<Value::Member> members;
-    for (const Value::Member& member : content.as_object()) {
-        if (!is_volatile(region, member.first)) members.push_back(member);
-    }
-    return Value::object(std::move(members));
-}
 
 }  // namespace
 
@@ -239,7 +252,11 @@ Fingerprint fingerprint(const RegionSpec& region, const Entry& entry, bool remov
         const Value* key = entry.content.find(field);
         collector.hard.text(key == nullptr ? std::string() : to_json(*key));
     }
-    collector.collect(region.volatile_fields.empty() ? entry.content : without_volatile(region, entry.content));
+    if (entry.content.is_object()) {
+        collector.collect_members(entry.content.as_object(), &region);
+    } else {
+        collector.collect(entry.content);
+    }
     std::sort(collector.words.begin(), collector.words.end());
     collector.words.erase(std::unique(collector.words.begin(), collector.words.end()), collector.words.end());
     return {exact_fingerprint(region, entry, removed), fixed_digest(collector.hard.bytes()),

@@ -22,7 +22,8 @@ bool is_of_lower(const std::pair<std::uint32_t, Position>& noted, std::uint32_t 
 
 // Does it compare a number with constants, so that passing one of them is the only way to another answer?
 bool is_threshold(const Predicate& predicate) {
-    if (predicate.kind == TermKind::none || predicate.kind == TermKind::exists || predicate.again_on_change) return false;
+    if (predicate.kind == TermKind::none || predicate.kind == TermKind::exists || predicate.again_on_change)
+        return false;
     return std::all_of(predicate.is.begin(), predicate.is.end(), [](const Comparison& comparison) {
         switch (comparison.op) {
             case CompareOp::eq:
@@ -113,9 +114,8 @@ void GroupTable::find_passed(std::size_t measure, const std::optional<Value>& be
 
 bool GroupTable::holds_at(std::uint32_t predicate, const std::optional<Value>& value) const {
     const Predicate& asked = predicates_[predicate];
-    return value && std::all_of(asked.is.begin(), asked.is.end(), [&](const Comparison& comparison) {
-               return stele::holds(comparison, value, {});
-           });
+    return value && std::all_of(asked.is.begin(), asked.is.end(),
+                                [&](const Comparison& comparison) { return stele::holds(comparison, value, {}); });
 }
 
 Group* GroupTable::find(const Hash128& key) {
