@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs the benchmark NAME, or every one, and leaves the figures in build/bench/NAME.json.
-# usage: scripts/bench.sh [NAME]
+# Runs the benchmark NAME, or every one, and leaves the figures in build/bench/NAME.json. Arguments after NAME
+# are the benchmark's own: --rounds N, --only PART.
+# usage: scripts/bench.sh [NAME [ARGUMENT...]]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -9,7 +10,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 cmake --preset release
 if (( $# > 0 )); then
     names=("$1")
-    cmake --build --preset release --target "stele_bench_$1"
+    shift
+    cmake --build --preset release --target "stele_bench_${names[0]}"
 else
     names=()
     for file in benchmarks/*_bench.cpp; do names+=("$(basename "$file" _bench.cpp)"); done
@@ -19,5 +21,5 @@ fi
 mkdir -p build/bench
 for name in "${names[@]}"; do
     echo "== $name"
-    "build/release/stele_bench_$name" --json "build/bench/$name.json"
+    "build/release/stele_bench_$name" --json "build/bench/$name.json" "$@"
 done
