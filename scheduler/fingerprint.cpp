@@ -91,10 +91,8 @@ bool is_free_text(std::size_t words, std::string_view text) {
 }
 
 bool is_volatile(const RegionSpec& region, const std::string& field) {
-    for (const std::string& known : region.volatile_fields) {
-        if (known.size() == field.size() && std::memcmp(known.data(), field.data(), field.size()) == 0) return true;
-    }
-    return false;
+    const std::vector<std::string>& fields = region.volatile_fields;
+    return std::find(fields.begin(), fields.end(), field) != fields.end();
 }
 
 struct Collector {

@@ -82,9 +82,10 @@ void GroupTable::index_predicate(std::uint32_t predicate) {
     const Predicate& asked = predicates_[predicate];
     if (!is_threshold(asked)) return asked_singly_.push_back(predicate);
     auto measure = std::find_if(measures_.begin(), measures_.end(), [&](const Measure& known) {
-        return predicates_[known.any].kind == asked.kind && aggregate_of_[known.any] == aggregate_of_[predicate];
+        const std::uint32_t other = known.predicates.front();
+        return predicates_[other].kind == asked.kind && aggregate_of_[other] == aggregate_of_[predicate];
     });
-    if (measure == measures_.end()) measure = measures_.insert(measure, {predicate, {}, {}});
+    if (measure == measures_.end()) measure = measures_.insert(measure, Measure{});
     measure->predicates.push_back(predicate);
     for (const Comparison& comparison : asked.is) {
         const std::pair<double, std::uint32_t> constant(comparison.operand.literal.as_double(), predicate);
@@ -94,7 +95,7 @@ void GroupTable::index_predicate(std::uint32_t predicate) {
 }
 
 std::optional<Value> GroupTable::measure(std::size_t which, const Group* group) const {
-    return result(measures_[which].any, group);
+    return result(measures_[which].predicates.front(), group);
 }
 
 void GroupTable::find_passed(std::size_t measure, const std::optional<Value>& before, const std::optional<Value>& after,

@@ -119,8 +119,7 @@ private:
     std::vector<std::uint32_t> aggregate_of_;  // by predicate; none for counts
     std::vector<AggregateSpec> aggregates_;
     struct Measure {
-        std::uint32_t any = 0;  // one of the predicates that look at it
-        std::vector<std::uint32_t> predicates;
+        std::vector<std::uint32_t> predicates;                    // that look at it: one at least
         std::vector<std::pair<double, std::uint32_t>> constants;  // ascending, with the predicate
     };
     std::vector<std::uint32_t> asked_singly_;

@@ -577,11 +577,9 @@ private:
         for (std::size_t i = 0; i < region.linked.size(); ++i) {
             const Region::Watcher watcher = region.linked[i];
             Family& family = *watcher.family;
-            // A few are tested one by one sooner than they are found.
-            const bool few = family.members.size() <= few_members;
             found_.clear();
-            if (!few) members_for(family, watcher.variable, *entry, found_);
-            for (const std::uint32_t index : few ? family.members : found_) {
+            members_for(family, watcher.variable, *entry, found_);
+            for (const std::uint32_t index : found_) {
                 Member& member = *members_[index];
                 if (is_barred(member, watcher.variable)) continue;
                 if (!fits(member, watcher.variable, *entry, unbound(family))) continue;
@@ -679,12 +677,15 @@ private:
 
     void members_for(const Family& family, std::uint32_t variable, const Entry& entry,
                      std::vector<std::uint32_t>& found) const {
-        if (family.dispatch[variable].tells_apart()) return family.dispatch[variable].find(entry, found);
-        if (family.members.size() <= few_members || !family.refine[variable]) {
+        const bool told_apart = family.dispatch[variable].tells_apart();
+        // A few are tested one by one sooner than they are told apart.
+        if (family.members.size() <= few_members || (!told_apart && !family.refine[variable])) {
             found.insert(found.end(), family.members.begin(), family.members.end());
-            return;
+        } else if (told_apart) {
+            family.dispatch[variable].find(entry, found);
+        } else {
+            members_by(family, *family.refine[variable], &entry, nullptr, found);
         }
-        members_by(family, *family.refine[variable], &entry, nullptr, found);
     }
 
     void members_by(const Family& family, const Family::Refinement& refinement, const Entry* bound,
