@@ -14,6 +14,11 @@ namespace {
 
 int digits(double figure) { return figure >= 1'000 ? 0 : figure >= 10 ? 1 : 2; }
 
+// Anything else would run nothing and look like success.
+bool is_part(const std::string& word, const std::string& parts) {
+    return word.find('|') == std::string::npos && ("|" + parts + "|").find("|" + word + "|") != std::string::npos;
+}
+
 Options parse_options(const Benchmark& benchmark, int count, char** arguments) {
     Options options;
     options.rounds = benchmark.rounds;
@@ -22,7 +27,7 @@ Options parse_options(const Benchmark& benchmark, int count, char** arguments) {
         const std::string value = i + 1 < count ? arguments[i + 1] : std::string();
         if (name == "--json" && !value.empty()) {
             options.json = value;
-        } else if (name == "--only" && !value.empty()) {
+        } else if (name == "--only" && is_part(value, benchmark.parts)) {
             options.only = value;
         } else if (name == "--rounds" && std::atoi(value.c_str()) > 0) {
             options.rounds = std::atoi(value.c_str());

@@ -11,6 +11,11 @@ cmake --preset release
 if (( $# > 0 )); then
     names=("$1")
     shift
+    if [[ ! -f "benchmarks/${names[0]}_bench.cpp" ]]; then
+        known=$(cd benchmarks && echo *_bench.cpp)
+        echo "bench.sh: there is no benchmark ${names[0]}; there are: ${known//_bench.cpp/}" >&2
+        exit 1
+    fi
     cmake --build --preset release --target "stele_bench_${names[0]}"
 else
     names=()
