@@ -107,7 +107,7 @@ void GroupTable::find_passed(std::size_t measure, const std::optional<Value>& be
     }
     if (!before) return;
     // Rounding keeps the order, so with both ends counted in nothing is missed.
-    const auto [low, high] = std::minmax(before->as_double(), after->as_double());
+    const auto [low, high] = std::minmax({before->as_double(), after->as_double()});
     auto at = std::lower_bound(looked_at.constants.begin(), looked_at.constants.end(),
                                std::pair<double, std::uint32_t>(low, 0));
     for (; at != looked_at.constants.end() && at->first <= high; ++at) predicates.push_back(at->second);
