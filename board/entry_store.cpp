@@ -11,6 +11,8 @@ namespace stele {
 namespace {
 
 constexpr std::size_t records_cached_max = 512;
+// Counts up whenever what a checkpoint holds, or what it means, changes.
+constexpr std::uint64_t checkpoint_format = 1;
 
 std::string board_key(char kind, BoardNumber board) {
     std::string key(1, kind);
@@ -271,6 +273,19 @@ Result<std::optional<EntryState>> EntryStore::at(RegionNumber region, std::uint6
     return found;
 }
 
+Result<std::optional<EntryState>> EntryStore::made_at(RegionNumber region, std::uint64_t number,
+                                                      Position position) const {
+    std::string key = entry_prefix(board_, region);
+    append_be64(key, number);
+    append_be64(key, ~position.number);
+    const Result<std::optional<std::string>> stored = store_.get(Column::entries, key);
+    if (!stored.ok()) return stored.error();
+    if (!stored->has_value()) return std::optional<EntryState>();
+    Result<EntryState> state = decode_state(key, **stored);
+    if (!state.ok()) return state.error();
+    return std::optional<EntryState>(std::move(*state));
+}
+
 Result<std::optional<std::uint64_t>> EntryStore::number_of_key(RegionNumber region, std::string_view key_text) const {
     const Hash128 digest = key_digest(region, key_text);
     if (const auto cached = keys_.find(digest); cached != keys_.end()) {
@@ -453,6 +468,25 @@ Result<std::optional<Position>> EntryStore::position_of_key(std::string_view ide
     return std::optional<Position>(position);
 }
 
+Result<std::optional<StoredCheckpoint>> EntryStore::checkpoint() const {
+    const Result<std::optional<std::string>> stored = store_.get(Column::meta, board_key('C', board_));
+    if (!stored.ok()) return stored.error();
+    if (!stored->has_value()) return std::optional<StoredCheckpoint>();
+    StoredCheckpoint checkpoint;
+    ByteReader in(**stored);
+    if (in.varint() != checkpoint_format) in.fail("it is of another version");
+    checkpoint.at.number = in.varint();
+    const std::string_view link = in.raw(checkpoint.link.size());
+    std::copy(link.begin(), link.end(), checkpoint.link.begin());
+    const Hash128 digest = in.hash();
+    checkpoint.state = in.text();
+    if (in.ok() && keyed_digest(family_, checkpoint.state) != digest) in.fail("it does not match its digest");
+    if (!in.ok() || !in.at_end()) {
+        return Error{ErrorCode::corrupt, std::string("the checkpoint is damaged: ") + in.why()};
+    }
+    return std::optional<StoredCheckpoint>(std::move(checkpoint));
+}
+
 Hash128 EntryStore::digest_of(std::string_view region, std::string_view text) const {
     thread_local std::string buffer;
     buffer.assign(region);
@@ -551,6 +585,16 @@ void EntryStore::put_adds(RegionNumber region, std::uint64_t number, const std::
         out.text(add.text);
     }
     batch.put(Column::meta, std::move(key), out.take());
+}
+
+void EntryStore::put_checkpoint(const StoredCheckpoint& checkpoint, StoreBatch& batch) const {
+    ByteWriter out;
+    out.varint(checkpoint_format);
+    out.varint(checkpoint.at.number);
+    out.raw({reinterpret_cast<const char*>(checkpoint.link.data()), checkpoint.link.size()});
+    out.hash(keyed_digest(family_, checkpoint.state));
+    out.text(checkpoint.state);
+    batch.put(Column::meta, board_key('C', board_), out.take());
 }
 
 void EntryStore::put_idempotency_key(std::string_view key, Position position, StoreBatch& batch) {

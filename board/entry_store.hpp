@@ -52,6 +52,14 @@ struct BoardMeta {
     TimeMs time;
 };
 
+/// What the fold knew as of a record, beside what is stored of the board itself; see scheduler/fold.hpp.
+struct StoredCheckpoint {
+    Position at;
+    /// Of the record at that position.
+    ChainLink link{};
+    std::string state;
+};
+
 class EntryStore {
 public:
     EntryStore(StateStore& store, BoardNumber board, const FamilyKey& family);
@@ -66,6 +74,9 @@ public:
 
     [[nodiscard]] Result<std::optional<EntryState>> newest(RegionNumber region, std::uint64_t number) const;
     [[nodiscard]] Result<std::optional<EntryState>> at(RegionNumber region, std::uint64_t number, Position at) const;
+    /// The version that the commit at this very position made.
+    [[nodiscard]] Result<std::optional<EntryState>> made_at(RegionNumber region, std::uint64_t number,
+                                                            Position position) const;
     [[nodiscard]] Result<std::optional<std::uint64_t>> number_of_key(RegionNumber region,
                                                                      std::string_view key_text) const;
     [[nodiscard]] Result<std::vector<AddTag>> adds(RegionNumber region, std::uint64_t number) const;
@@ -80,6 +91,9 @@ public:
 
     [[nodiscard]] Result<std::shared_ptr<const LoggedRecord>> record(Position position) const;
     [[nodiscard]] Result<std::optional<Position>> position_of_key(std::string_view idempotency_key) const;
+
+    /// The newest checkpoint. Fails with `corrupt` when it is damaged or another version's: then the log has it all.
+    [[nodiscard]] Result<std::optional<StoredCheckpoint>> checkpoint() const;
 
     [[nodiscard]] Hash128 digest_of(std::string_view region, std::string_view text) const;
     /// Over the whole board's content, kept up with each region.
@@ -97,6 +111,7 @@ public:
     void put_entry(RegionNumber region, const EntryState& state, StoreBatch& batch);
     void put_key(RegionNumber region, std::string_view key_text, std::uint64_t number, StoreBatch& batch);
     void put_adds(RegionNumber region, std::uint64_t number, const std::vector<AddTag>& adds, StoreBatch& batch);
+    void put_checkpoint(const StoredCheckpoint& checkpoint, StoreBatch& batch) const;
     void put_idempotency_key(std::string_view key, Position position, StoreBatch& batch);
     /// Lets readers find a record without decoding its bytes again.
     void remember(std::shared_ptr<const LoggedRecord> record) const;

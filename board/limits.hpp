@@ -70,8 +70,11 @@ inline constexpr std::size_t chain_reads_max = 256;  // of one activation; with 
 
 inline constexpr std::size_t export_line_bytes_max = 512U << 20;  // of an exported board
 inline constexpr std::uint32_t index_block_records = 256;
-inline constexpr std::uint32_t index_segment_records = 8'192;  // a multiple of the block, at most 65,536
-inline constexpr std::uint64_t region_count_interval = 256;    // records from one count of a region to the next
+inline constexpr std::uint32_t index_segment_records = 8'192;    // a multiple of the block, at most 65,536
+inline constexpr std::uint64_t checkpoint_records_min = 8'192;   // in force: from one checkpoint to the next
+inline constexpr std::uint64_t checkpoint_bytes_a_record = 128;  // or as many records as make it cost this much each
+inline constexpr std::uint64_t checkpoint_stopped_share = 64;    // when a run stops, after so much less
+inline constexpr std::uint64_t region_count_interval = 256;      // records from one count of a region to the next
 inline constexpr std::size_t group_commit_records_max = 256;
 inline constexpr std::size_t core_records_in_a_row_max = 64;  // then what waits from outside comes first
 inline constexpr std::int64_t async_sync_interval_ms = 200;

@@ -147,4 +147,13 @@ bool SupportGraph::is_active(const EntryId& id) const {
     return node != nullptr && node->active;
 }
 
+std::vector<SupportChange> SupportGraph::all() const {
+    std::vector<SupportChange> all;
+    for (const Node& node : nodes_) {
+        if (node.active || !node.justifications.empty()) all.push_back({node.id, node.active, node.justifications});
+    }
+    std::sort(all.begin(), all.end(), [](const SupportChange& a, const SupportChange& b) { return a.id < b.id; });
+    return all;
+}
+
 }  // namespace stele

@@ -46,6 +46,8 @@ public:
     [[nodiscard]] const std::vector<Justification>* justifications(const EntryId& id) const;
     [[nodiscard]] bool is_active(const EntryId& id) const;
     [[nodiscard]] std::size_t size() const { return nodes_.size(); }
+    /// Every entry that is active or was justified, in order: applied to an empty graph they make this one.
+    [[nodiscard]] std::vector<SupportChange> all() const;
 
 private:
     using Index = std::uint32_t;

@@ -98,11 +98,8 @@ BoardEngine::BoardEngine(boost::asio::io_context& loop, StateStore& store, SyncW
 BoardEngine::~BoardEngine() { *alive_ = false; }
 
 Status BoardEngine::open() {
-    Result<std::unique_ptr<Board>> board = Board::open(store_, info_.number, info_.family);
-    if (!board.ok()) return board.error();
-    board_ = std::move(*board);
-    log_ = make_store_log(store_, info_.number);
-    fold_ = std::make_unique<Fold>(*board_, read_crew_);
+    Status begun = begin_fold();
+    if (!begun.ok()) return begun;
     if (store_.is_durable()) {
         Result<HeadMarkFile> head = HeadMarkFile::open(head_path_);
         if (!head.ok()) return head.error();
@@ -110,16 +107,62 @@ Status BoardEngine::open() {
     }
     const Position last = board_->meta().last;
     const std::optional<HeadMark> mark = head_ ? head_->file.read() : std::nullopt;
-    if (mark && mark->position > last) {
-        return Error{ErrorCode::corrupt, "the log of board \"" + info_.address.board + "\" ends at record " +
-                                             std::to_string(last.number) + ", but record " +
-                                             std::to_string(mark->position.number) +
-                                             " had been written to disk; restore the directory from a backup"};
+    if (mark && mark->position) {
+        const Status marked = check_mark(*mark, last);
+        if (!marked.ok()) return marked;
     }
+    const Result<Position> checkpoint = load_checkpoint();
+    if (!checkpoint.ok()) return checkpoint.error();
+    const Status walked = walk_from(*checkpoint);
+    if (!walked.ok()) return walked;
+    flushed_ = synced_ = last;
+    return fold_->keep_index(info_.family);
+}
+
+Status BoardEngine::begin_fold() {
+    Result<std::unique_ptr<Board>> board = Board::open(store_, info_.number, info_.family);
+    if (!board.ok()) return board.error();
+    fold_.reset();
+    board_ = std::move(*board);
+    log_ = make_store_log(store_, info_.number);
+    fold_ = std::make_unique<Fold>(*board_, read_crew_);
+    return Done{};
+}
+
+// The record up to which the fold knows everything by it. A checkpoint is derived from the log: where it is damaged, or
+// another version's, the log says the same at greater length.
+Result<Position> BoardEngine::load_checkpoint() {
+    const auto without = [](const Error& error) -> Result<Position> {
+        return error.code == ErrorCode::corrupt ? Result<Position>(Position{}) : Result<Position>(error);
+    };
+    Result<std::optional<StoredCheckpoint>> stored = board_->entries().checkpoint();
+    if (!stored.ok()) return without(stored.error());
+    if (!stored->has_value() || (*stored)->at > board_->meta().last) return Position{};
+    const StoredCheckpoint& checkpoint = **stored;
+    const Result<std::shared_ptr<const LoggedRecord>> of = board_->entries().record(checkpoint.at);
+    if (!of.ok()) return without(of.error());
+    if ((*of)->link != checkpoint.link) return Position{};
+    const Status loaded = fold_->load(checkpoint.state);
+    if (loaded.ok()) {
+        checkpoint_ = checkpoint.at;
+        checkpoint_bytes_ = checkpoint.state.size();
+        return checkpoint.at;
+    }
+    if (loaded.error().code != ErrorCode::corrupt) return loaded.error();
+    const Status begun = begin_fold();
+    return begun.ok() ? Result<Position>(Position{}) : Result<Position>(begun.error());
+}
+
+Status BoardEngine::walk_from(Position after) {
     ChainLink previous{};
-    Position expected{1};
+    if (after) {
+        const Result<std::shared_ptr<const LoggedRecord>> of = board_->entries().record(after);
+        if (!of.ok()) return of.error();
+        previous = (*of)->link;
+    }
+    Position expected{after.number + 1};
     Status bad = Done{};
-    const Status walked = log_->read({1}, [&](Position position, std::string_view bytes) {
+    const Status walked = log_->read(expected, [&](Position position, std::string_view bytes) {
         const Result<ChainLink> link = link_of_frame(position, bytes, previous);
         Result<LoggedRecord> logged =
             link.ok() ? decode_frame(position, bytes, DecodeDepth::full, board_->entries().blob_loader())
@@ -130,15 +173,11 @@ Status BoardEngine::open() {
                 Error{ErrorCode::corrupt, "record " + std::to_string(expected.number) + " breaks the chain of hashes"};
             return false;
         }
-        const bool marked = mark && mark->position == position;
-        if (marked && mark->link != std::string(logged->link.begin(), logged->link.end())) {
-            bad = Error{ErrorCode::corrupt,
-                        "record " + std::to_string(position.number) + " is not the one that the head mark names"};
-            return false;
-        }
         previous = *link;
         ++expected.number;
-        Result<Folded> folded = fold_->feed(std::make_shared<const LoggedRecord>(std::move(*logged)));
+        const auto shared = std::make_shared<const LoggedRecord>(std::move(*logged));
+        board_->entries().remember(shared);  // its entries are loaded next
+        Result<Folded> folded = fold_->feed(shared);
         if (!folded.ok()) return bad = folded.error(), false;
         const Status stepped = fold_->step(*folded);
         if (!stepped.ok()) return bad = stepped, false;
@@ -146,12 +185,41 @@ Status BoardEngine::open() {
     });
     if (!walked.ok()) return walked;
     if (!bad.ok()) return bad;
-    if (expected.number != last.number + 1) {
-        return Error{ErrorCode::corrupt, "the state is at record " + std::to_string(last.number) + ", the log at " +
-                                             std::to_string(expected.number - 1)};
+    const Position last = board_->meta().last;
+    if (expected.number == last.number + 1) return Done{};
+    return Error{ErrorCode::corrupt, "the state is at record " + std::to_string(last.number) + ", the log at " +
+                                         std::to_string(expected.number - 1)};
+}
+
+Status BoardEngine::check_mark(const HeadMark& mark, Position last) const {
+    if (mark.position > last) {
+        return Error{ErrorCode::corrupt, "the log of board \"" + info_.address.board + "\" ends at record " +
+                                             std::to_string(last.number) + ", but record " +
+                                             std::to_string(mark.position.number) +
+                                             " had been written to disk; restore the directory from a backup"};
     }
-    flushed_ = synced_ = last;
-    return fold_->keep_index(info_.family);
+    const Result<std::shared_ptr<const LoggedRecord>> marked = board_->entries().record(mark.position);
+    if (!marked.ok()) return marked.error();
+    const ChainLink& link = (*marked)->link;
+    if (mark.link == std::string(link.begin(), link.end())) return Done{};
+    return Error{ErrorCode::corrupt,
+                 "record " + std::to_string(mark.position.number) + " is not the one that the head mark names"};
+}
+
+// So often that what it costs is little beside the records, and so seldom that no more of them have to be read again.
+Status BoardEngine::keep_checkpoint_if_due(bool stopped) {
+    if (!store_.is_durable()) return Done{};
+    const Position last = board_->meta().last;
+    const std::uint64_t least = limits::checkpoint_records_min;
+    std::uint64_t interval = std::max(least, checkpoint_bytes_ / limits::checkpoint_bytes_a_record);
+    if (stopped) interval /= limits::checkpoint_stopped_share;
+    if (last.number < checkpoint_.number + interval) return Done{};
+    StoredCheckpoint checkpoint{last, board_->meta().link, fold_->save()};
+    StoreBatch batch;
+    board_->entries().put_checkpoint(checkpoint, batch);
+    checkpoint_ = last;
+    checkpoint_bytes_ = checkpoint.state.size();
+    return store_.apply(batch);
 }
 
 void BoardEngine::take_over() {
@@ -258,6 +326,7 @@ bool BoardEngine::fold_one(Record record, Acknowledge acknowledge) {
         done = log_->append(frames, std::move(batch));
     }
     if (done.ok()) done = fold_->step(*folded);
+    if (done.ok()) done = keep_checkpoint_if_due(folded->logged->record.kind == RecordKind::run_stopped);
     folding_ = false;
     if (!done.ok()) {
         fail(done.error());

@@ -50,8 +50,9 @@ public:
     BoardEngine(const BoardEngine&) = delete;
     BoardEngine& operator=(const BoardEngine&) = delete;
 
-    /// Reads the board, checks its head mark, and tells the scheduler its whole log. Fails with
-    /// `corrupt` when the log came back shorter than it was or a record is damaged.
+    /// Reads the board, checks its head mark, and tells the scheduler its log from the last checkpoint on, or the whole
+    /// of it where there is none to go by. Fails with `corrupt` when the log came back shorter than it was or a record
+    /// that is read is damaged; `stele verify` reads them all.
     Status open();
 
     /// Appends a fence: from here on this process is the owner. Ends what an owner that died left
@@ -104,6 +105,11 @@ private:
     void pump();
     bool fold_one(Record record, Acknowledge acknowledge);
     bool submit_now(Record record);
+    Result<Position> load_checkpoint();
+    Status begin_fold();
+    Status walk_from(Position after);
+    Status check_mark(const HeadMark& mark, Position last) const;
+    Status keep_checkpoint_if_due(bool stopped);
     void follow(Folded& folded);
     void flush();
     void request_sync();
@@ -164,6 +170,8 @@ private:
 
     Position flushed_;
     Position synced_;
+    Position checkpoint_;
+    std::size_t checkpoint_bytes_ = 0;
     bool syncing_ = false;
     std::deque<Told> untold_;
     std::multimap<Position, ActivationId> to_start_;

@@ -263,7 +263,8 @@ std::vector<DataDirectory::KeyRange> DataDirectory::derived_ranges(BoardNumber b
     const std::string begin = board_prefix(board);
     const std::string end = board_prefix({board.number + 1});
     std::vector<KeyRange> ranges = {{Column::entries, begin, end}};
-    for (const char kind : {'B', 'R', 'K', 'A', 'I', 'H'}) ranges.push_back({Column::meta, kind + begin, kind + end});
+    for (const char kind : {'B', 'R', 'K', 'A', 'I', 'H', 'C'})
+        ranges.push_back({Column::meta, kind + begin, kind + end});
     for (const auto& [from, to] : index_key_ranges(board)) ranges.push_back({Column::terms, from, to});
     return ranges;
 }

@@ -115,7 +115,7 @@ void note_hidden(const Record& record, const Verdict& verdict, std::set<EntryId>
 }  // namespace
 
 Result<ReplayReport> verify_replay(StateStore& store, const BoardInfo& info, Position until,
-                                   const CrewReader& read_crew, StateStore* rebuilt) {
+                                   const CrewReader& read_crew, StateStore* rebuilt, Position checkpoint) {
     const std::unique_ptr<StateStore> memory = rebuilt == nullptr ? make_memory_store() : nullptr;
     StateStore& again_store = rebuilt == nullptr ? *memory : *rebuilt;
     Result<std::unique_ptr<Board>> board = Board::open(again_store, info.number, info.family);
@@ -205,6 +205,11 @@ Result<ReplayReport> verify_replay(StateStore& store, const BoardInfo& info, Pos
         const LogFrame frames[] = {{position, std::move(frame.bytes)}};
         Status done = copy->append(frames, std::move(batch));
         if (done.ok()) done = fold.step(*folded);
+        if (done.ok() && rebuilt != nullptr && position == checkpoint && report.purged == 0) {
+            StoreBatch kept;
+            (*board)->entries().put_checkpoint({position, previous, fold.save()}, kept);
+            done = again_store.apply(kept);
+        }
         if (!done.ok()) return bad = done, false;
         if (folded->effects.append) decided = std::move(folded->effects.append);
         if (folded->effects.fire) {

@@ -28,8 +28,10 @@ struct ReplayReport {
 };
 
 /// Up to `until`. Fails when the log cannot be read. With `rebuilt`, that store, which must be empty, then
-/// holds the board as the log alone makes it, index included.
+/// holds the board as the log alone makes it, index included; and a checkpoint as of record `checkpoint`, unless
+/// something of what it rests on was purged.
 Result<ReplayReport> verify_replay(StateStore& store, const BoardInfo& board, Position until,
-                                   const CrewReader& read_crew, StateStore* rebuilt = nullptr);
+                                   const CrewReader& read_crew, StateStore* rebuilt = nullptr,
+                                   Position checkpoint = {});
 
 }  // namespace stele

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "scheduler/checkpoint.hpp"
+
 namespace stele {
 
 bool goes_by_newest(Strategy strategy) { return strategy == Strategy::lifo || strategy == Strategy::depth; }
@@ -157,5 +159,8 @@ void Agenda::put_head(std::uint32_t source) {
     const auto queue = queues_.find(source);
     if (queue != queues_.end() && !queue->second.empty()) heads_[lane_of(source)].insert(head_of(queue->second));
 }
+
+void Agenda::save(CheckpointWriter& out) const { out(turns_, turn_); }
+void Agenda::load(CheckpointReader& in) { in(turns_, turn_); }
 
 }  // namespace stele

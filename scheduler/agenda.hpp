@@ -17,6 +17,9 @@
 
 namespace stele {
 
+class CheckpointReader;
+class CheckpointWriter;
+
 /// `lifo` and `depth`: the newest first, and of one age those with the higher bound ids.
 bool goes_by_newest(Strategy strategy);
 
@@ -55,6 +58,11 @@ public:
     /// `fair` goes by who had their turn longest ago.
     void note_turn(std::uint32_t source);
     [[nodiscard]] Strategy strategy() const { return strategy_; }
+
+    /// Whose turn was when. What is queued comes from the matcher.
+    void save(CheckpointWriter& out) const;
+    /// Into an agenda with nothing on it.
+    void load(CheckpointReader& in);
 
 private:
     struct Before {

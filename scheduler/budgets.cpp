@@ -5,6 +5,8 @@
 #include <limits>
 #include <optional>
 
+#include "scheduler/checkpoint.hpp"
+
 namespace stele {
 namespace {
 
@@ -179,5 +181,13 @@ bool Budgets::is_spent(std::string_view source) const {
     return (caps.tokens != 0 && spent.tokens >= caps.tokens) || (caps.calls != 0 && spent.calls >= caps.calls) ||
            (caps.money_micros != 0 && spent.money_micros >= caps.money_micros);
 }
+
+template <class Archive, TransferOf<Ledger> T>
+void transfer(Archive& archive, T& ledger) {
+    archive(ledger.spent, ledger.reserved, ledger.uncertain);
+}
+
+void Budgets::save(CheckpointWriter& out) const { out(crew_, sources_, models_); }
+void Budgets::load(CheckpointReader& in) { in(crew_, sources_, models_); }
 
 }  // namespace stele

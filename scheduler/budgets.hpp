@@ -12,6 +12,9 @@
 
 namespace stele {
 
+class CheckpointReader;
+class CheckpointWriter;
+
 struct Ledger {
     Amounts spent;
     Amounts reserved;
@@ -58,6 +61,10 @@ public:
     [[nodiscard]] const Ledger& crew() const { return crew_; }
     [[nodiscard]] const std::map<std::string, Ledger, std::less<>>& sources() const { return sources_; }
     [[nodiscard]] const std::map<std::string, Ledger, std::less<>>& models() const { return models_; }
+
+    void save(CheckpointWriter& out) const;
+    /// Into budgets that have been configured.
+    void load(CheckpointReader& in);
 
 private:
     const CrewSpec* spec_ = nullptr;

@@ -5,6 +5,7 @@
 
 #include "board/board.hpp"
 #include "board/limits.hpp"
+#include "scheduler/checkpoint.hpp"
 #include "scheduler/control.hpp"
 #include "scheduler/grounding.hpp"
 #include "scheduler/reserved_schema.hpp"
@@ -94,7 +95,7 @@ void Consequences::feed(const LoggedRecord& logged) {
     switch (record.kind) {
         case RecordKind::claimed: {
             Claim& claim = claims_[activation_of(logged)];
-            claim = {logged.position, {}, {}};
+            claim = {logged.position, {}};
             for (const MatchRecord& member : record.members) {
                 claim.members.emplace_back();
                 for (const BoundEntry& bound : member.bound) claim.members.back().push_back(bound.id);
@@ -316,6 +317,41 @@ Result<Record> Consequences::next(Position at, Position version) const {
     }
     if (takes_back) record.idempotency_key = std::string(taken_back_key) + std::to_string(at.number);
     return record;
+}
+
+template <class Archive, class Self>
+void Consequences::Origin::transfer(Archive& archive, Self& self) {
+    archive(self.activation, self.claimed);
+}
+
+template <class Archive, class Self>
+void Consequences::Claim::transfer(Archive& archive, Self& self) {
+    archive(self.position, self.members);
+}
+
+template <class Archive, class Self>
+void Consequences::Rerun::transfer(Archive& archive, Self& self) {
+    archive(self.activation, self.claimed, self.entry);
+}
+
+template <class Archive, TransferOf<Justification> T>
+void transfer(Archive& archive, T& justification) {
+    archive(justification.position, justification.supports);
+}
+
+template <class Archive, TransferOf<SupportChange> T>
+void transfer(Archive& archive, T& change) {
+    archive(change.id, change.active, change.justifications);
+}
+
+void Consequences::save(CheckpointWriter& out) const {
+    out(graph_.all(), claims_, origins_, marks_, marked_, dealt_with_, removed_, owed_, to_rerun_);
+}
+
+void Consequences::load(CheckpointReader& in) {
+    std::vector<SupportChange> entries;
+    in(entries, claims_, origins_, marks_, marked_, dealt_with_, removed_, owed_, to_rerun_);
+    graph_.apply(entries);
 }
 
 }  // namespace stele

@@ -20,6 +20,9 @@
 
 namespace stele {
 
+class CheckpointReader;
+class CheckpointWriter;
+
 inline constexpr std::string_view suspects_region_name = "suspects";
 
 /// What a crew with `on_retract` has beside the regions it declares: one entry {entry, region, because} for
@@ -40,18 +43,27 @@ public:
 
     [[nodiscard]] const SupportGraph& graph() const { return graph_; }
 
+    void save(CheckpointWriter& out) const;
+    /// Into consequences in the same mode that have been fed nothing.
+    void load(CheckpointReader& in);
+
 private:
     /// The activation that gave a justification: the record with its members, none for what came from outside.
     struct Origin {
+        template <class Archive, class Self>
+        static void transfer(Archive& archive, Self& self);
         ActivationId activation;
         Position claimed;
     };
     struct Claim {
+        template <class Archive, class Self>
+        static void transfer(Archive& archive, Self& self);
         Position position;
-        std::vector<EntryId> bound;
-        std::vector<std::vector<EntryId>> members;  // the same, member by member
+        std::vector<std::vector<EntryId>> members;  // what each member is bound to
     };
     struct Rerun {
+        template <class Archive, class Self>
+        static void transfer(Archive& archive, Self& self);
         ActivationId activation;
         Position claimed;
         EntryId entry;

@@ -1,5 +1,6 @@
 #include "scheduler/content_hash.hpp"
 
+#include "scheduler/checkpoint.hpp"
 #include "scheduler/fingerprint.hpp"
 
 namespace stele {
@@ -37,6 +38,19 @@ std::uint32_t ContentHashes::change(const RegionSpec& spec, const EntryChange& c
     board_ -= before;
     board_ += region.hash;
     return at->second;
+}
+
+template <class Archive, class Self>
+void ContentHashes::Region::transfer(Archive& archive, Self& self) {
+    archive(self.name, self.hash, self.sum);
+}
+
+void ContentHashes::save(CheckpointWriter& out) const { out(regions_, board_); }
+
+void ContentHashes::load(CheckpointReader& in) {
+    in(regions_, board_);
+    numbers_.clear();
+    for (const Region& region : regions_) numbers_.emplace(region.name, static_cast<std::uint32_t>(numbers_.size()));
 }
 
 }  // namespace stele

@@ -14,6 +14,9 @@
 
 namespace stele {
 
+class CheckpointReader;
+class CheckpointWriter;
+
 class ContentHashes {
 public:
     /// Takes one change in. Answers with the region's number, which stays the same for a name.
@@ -24,8 +27,13 @@ public:
     [[nodiscard]] const std::string& name(std::uint32_t number) const { return regions_[number].name; }
     [[nodiscard]] std::size_t size() const { return regions_.size(); }
 
+    void save(CheckpointWriter& out) const;
+    void load(CheckpointReader& in);
+
 private:
     struct Region {
+        template <class Archive, class Self>
+        static void transfer(Archive& archive, Self& self);
         std::string name;
         Hash128 hash;
         std::int64_t sum = 0;  // counter: increments never repeat; what a counter says is its sum

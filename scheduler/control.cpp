@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "scheduler/checkpoint.hpp"
 #include "scheduler/reserved_schema.hpp"
 
 namespace stele {
@@ -143,5 +144,21 @@ std::vector<const Focus*> ControlBoard::focus_on(std::string_view source, const 
     }
     return applying;
 }
+
+void ShownAgenda::save(CheckpointWriter& out) const { out(entries_); }
+void ShownAgenda::load(CheckpointReader& in) { in(entries_); }
+
+template <class Archive, TransferOf<Focus> T>
+void transfer(Archive& archive, T& focus) {
+    archive(focus.name, focus.weight, focus.source, focus.region);
+}
+
+template <class Archive, class Self>
+void ControlBoard::Rank::transfer(Archive& archive, Self& self) {
+    archive(self.value, self.entry);
+}
+
+void ControlBoard::save(CheckpointWriter& out) const { out(strategy_, paused_, focus_, ranks_); }
+void ControlBoard::load(CheckpointReader& in) { in(strategy_, paused_, focus_, ranks_); }
 
 }  // namespace stele

@@ -17,6 +17,9 @@
 
 namespace stele {
 
+class CheckpointReader;
+class CheckpointWriter;
+
 inline constexpr std::string_view control_region_name = "control";
 
 /// Entries {key, value}, one per key: `strategy` (a word), `pause/SOURCE` (true or false), `focus/NAME`
@@ -39,6 +42,9 @@ public:
     [[nodiscard]] std::uint64_t number_of(const Hash128& match_key) const;
     /// Match key, as in the entry, to the entry's number.
     [[nodiscard]] const std::map<std::string, std::uint64_t>& entries() const { return entries_; }
+
+    void save(CheckpointWriter& out) const;
+    void load(CheckpointReader& in);
 
 private:
     std::map<std::string, std::uint64_t> entries_;
@@ -66,11 +72,16 @@ public:
     /// The entry of `control` that says so; 0: none.
     [[nodiscard]] std::uint64_t rank_entry_of(std::uint64_t number) const;
 
+    void save(CheckpointWriter& out) const;
+    void load(CheckpointReader& in);
+
 private:
     std::optional<Strategy> strategy_;
     std::set<std::string, std::less<>> paused_;
     std::map<std::string, Focus> focus_;
     struct Rank {
+        template <class Archive, class Self>
+        static void transfer(Archive& archive, Self& self);
         double value = 0;
         std::uint64_t entry = 0;
     };

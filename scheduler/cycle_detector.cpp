@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "board/limits.hpp"
+#include "scheduler/checkpoint.hpp"
 
 namespace stele {
 namespace {
@@ -295,6 +296,48 @@ std::optional<CycleVerdict> CycleDetector::endless_chain(const Step& step, const
     round.push_back(&step.trace);
     return verdict_on(round, "one wake chain has gone round " + std::to_string(step.rounds) +
                                  " times, and no stop condition came nearer");
+}
+
+// ---- checkpoint ----------------------------------------------------------------------------------
+
+template <class Archive, TransferOf<Fingerprint> T>
+void transfer(Archive& archive, T& write) {
+    archive(write.exact, write.hard, write.soft, write.words);
+}
+
+template <class Archive, TransferOf<CommitTrace::Read> T>
+void transfer(Archive& archive, T& read) {
+    archive(read.position, read.exact);
+}
+
+template <class Archive, TransferOf<CommitTrace> T>
+void transfer(Archive& archive, T& trace) {
+    archive(trace.position, trace.source, trace.causes, trace.reads, trace.writes, trace.entries, trace.regions,
+            trace.nearer);
+}
+
+template <class Archive, class Self>
+void CycleDetector::Step::transfer(Archive& archive, Self& self) {
+    archive(self.trace, self.parent, self.said, self.period, self.same, self.alike, self.echo, self.rounds);
+}
+
+template <class Archive, class Self>
+void CycleDetector::State::transfer(Archive& archive, Self& self) {
+    archive(self.position, self.hash);
+}
+
+void CycleDetector::save(CheckpointWriter& out) const {
+    out(last_nearer_, steps_, order_, states_, first_written_, first_written_before_);
+}
+
+void CycleDetector::load(CheckpointReader& in) {
+    in(last_nearer_, steps_, order_, states_, first_written_, first_written_before_);
+    writes_kept_ = 0;
+    for (const Position position : order_) {
+        const Step* step = step_at(position);
+        if (step == nullptr) return in.fail("a step of a wake chain is missing");
+        writes_kept_ += step->trace.writes.size();
+    }
 }
 
 }  // namespace stele

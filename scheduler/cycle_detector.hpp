@@ -21,6 +21,9 @@
 
 namespace stele {
 
+class CheckpointReader;
+class CheckpointWriter;
+
 struct CommitTrace {
     struct Read {
         Position position;  // the commit that made the bound version
@@ -61,8 +64,14 @@ public:
     /// Says so when this commit closes a loop.
     std::optional<CycleVerdict> on_commit(CommitTrace trace);
 
+    void save(CheckpointWriter& out) const;
+    /// Into a detector with the same settings.
+    void load(CheckpointReader& in);
+
 private:
     struct Step {
+        template <class Archive, class Self>
+        static void transfer(Archive& archive, Self& self);
         CommitTrace trace;
         Position parent;           // the step before it in its chain, or none
         Hash128 said;              // source and writes
@@ -74,6 +83,8 @@ private:
     };
     using Chain = std::vector<const Step*>;  // from the nearest ancestor backwards
     struct State {
+        template <class Archive, class Self>
+        static void transfer(Archive& archive, Self& self);
         Position position;
         Hash128 hash;
     };

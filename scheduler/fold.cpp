@@ -7,6 +7,7 @@
 
 #include "board/limits.hpp"
 #include "board/utf8.hpp"
+#include "scheduler/checkpoint.hpp"
 #include "scheduler/source_view.hpp"
 
 namespace stele {
@@ -345,6 +346,7 @@ Status Fold::feed_consequences(const LoggedRecord& logged) {
         const Result<std::shared_ptr<const CrewSpec>> crew =
             crew_of(record.parts.empty() ? std::string() : record.parts.front(), record.base_directory, record.inputs);
         if (!crew.ok()) return crew.error();
+        note_crew(logged.position, **crew);
         const OnRetract mode = (*crew)->on_retract;
         if (mode == OnRetract::none) {
             consequences_.reset();
@@ -361,6 +363,57 @@ Status Fold::feed_consequences(const LoggedRecord& logged) {
     }
     if (consequences_) consequences_->feed(logged);
     return Done{};
+}
+
+void Fold::note_crew(Position position, const CrewSpec& crew) {
+    std::set<std::string> names;
+    for (const RegionSpec& region : crew.regions) names.insert(region.name);
+    for (auto earlier = crews_.begin(); earlier != crews_.end();) {
+        std::erase_if(earlier->second, [&](const std::string& name) { return names.count(name) > 0; });
+        earlier = earlier->second.empty() ? crews_.erase(earlier) : std::next(earlier);
+    }
+    crews_.emplace(position, std::move(names));
+}
+
+std::string Fold::save() const {
+    CheckpointWriter out;
+    std::vector<Position> crews;
+    for (const auto& [position, regions] : crews_) crews.push_back(position);
+    out(crews, scratch_entries_, remarked_);
+    if (consequences_) consequences_->save(out);
+    scheduler_.save(out);
+    return out.take();
+}
+
+Status Fold::load(std::string_view bytes) {
+    CheckpointLoaders loaders;
+    loaders.entry = [this](const EntryId& id, Position position) -> Result<EntryPtr> {
+        const RegionState* region = board_.entries().region(id.region);
+        if (region == nullptr) return EntryPtr();
+        const Result<std::optional<EntryState>> state = board_.entries().made_at(region->number, id.number, position);
+        if (!state.ok()) return state.error();
+        return state->has_value() ? board_.entries().load(region->number, **state) : EntryPtr();
+    };
+    loaders.record = [this](Position position) { return board_.entries().record(position); };
+    CheckpointReader in(bytes, loaders);
+    std::vector<Position> crews;
+    in(crews, scratch_entries_, remarked_);
+    for (const Position position : crews) {
+        const std::shared_ptr<const LoggedRecord> logged = in.record(position);
+        if (!logged) break;
+        const Record& record = logged->record;
+        const Result<std::shared_ptr<const CrewSpec>> crew =
+            crew_of(record.parts.empty() ? std::string() : record.parts.front(), record.base_directory, record.inputs);
+        if (!crew.ok()) return crew.error();
+        board_.adopt((*crew)->regions);
+        note_crew(position, **crew);
+    }
+    if (crew_read_ && crew_read_->on_retract != OnRetract::none && in.ok()) {
+        consequences_.emplace(crew_read_->on_retract, loaders.record);
+        consequences_->load(in);
+    }
+    scheduler_.load(in);
+    return in.finish();
 }
 
 // Private regions end with the run: their entries leave the active view and stay in the log.

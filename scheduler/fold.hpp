@@ -60,6 +60,12 @@ public:
     /// Tells the scheduler, and says what the record changed and what must follow.
     Status step(Folded& folded);
 
+    /// What is known as of the last step, beside the board's own state: equal bytes for equal states.
+    [[nodiscard]] std::string save() const;
+    /// Goes on from there: the next record is the one after it. Into a fold that was fed nothing; after a failure the
+    /// fold and its board are of no use.
+    Status load(std::string_view bytes);
+
     [[nodiscard]] const Scheduler& scheduler() const { return scheduler_; }
     [[nodiscard]] Board& board() { return board_; }
     /// What rests on what; none unless the crew in force declares `on_retract`.
@@ -75,6 +81,7 @@ private:
     [[nodiscard]] Result<std::vector<Refusal>> phantoms_of(const Record& record) const;
     [[nodiscard]] Result<SeenTexts> seen_by(const Activation& live, const SourceSpec& source) const;
     void feed_remarks(const LoggedRecord& logged);
+    void note_crew(Position position, const CrewSpec& crew);
     [[nodiscard]] Result<Record> answer_remarks(Position at) const;
     Result<std::shared_ptr<const CrewSpec>> crew_of(const std::string& text, const std::string& base_directory,
                                                     const std::string& inputs);
@@ -86,6 +93,8 @@ private:
     // The last crew read: judging, the scheduler and the region table all ask for the same one.
     std::string crew_read_from_;
     std::shared_ptr<const CrewSpec> crew_read_;
+    /// The records that brought the crews whose word on some region is still the last.
+    std::map<Position, std::set<std::string>> crews_;
     std::optional<RecordIndexWriter> index_;
     std::optional<Consequences> consequences_;
     /// Accepted commits with phantoms that are not flagged or asked about yet.

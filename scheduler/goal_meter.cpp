@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "scheduler/checkpoint.hpp"
 #include "scheduler/evaluate.hpp"
 
 namespace stele {
@@ -146,6 +147,14 @@ double GoalMeter::distance(const Gauge& gauge) {
         if (is_measured(comparison)) sum += value ? gap(comparison, value) : unknown;
     }
     return sum;
+}
+
+void GoalMeter::save(CheckpointWriter& out) const {
+    for (const Gauge& gauge : gauges_) out(gauge.nearest, gauge.now, gauge.best);
+}
+
+void GoalMeter::load(CheckpointReader& in) {
+    for (Gauge& gauge : gauges_) in(gauge.nearest, gauge.now, gauge.best);
 }
 
 }  // namespace stele

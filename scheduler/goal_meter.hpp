@@ -14,6 +14,9 @@
 
 namespace stele {
 
+class CheckpointReader;
+class CheckpointWriter;
+
 /// Measures the terms of a condition that a number can tell of: what is counted or summed up against what
 /// `is` asks, how many entries `none` still finds, and how near the nearest entry came to a pattern (tests
 /// that fail, and for a test of a number by how much). Tests against variables, `not:` and terms of time
@@ -26,6 +29,10 @@ public:
     /// Takes a commit in: true when some term is nearer than it ever was. What comes from outside may move
     /// the goal, so a term that it touches counts as nearer, and is measured anew from there.
     bool commit(std::span<const EntryChange> changes, bool outside);
+
+    void save(CheckpointWriter& out) const;
+    /// Into a meter of the same goal that has been told of every active entry.
+    void load(CheckpointReader& in);
 
 private:
     struct ValueLess {

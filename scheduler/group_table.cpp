@@ -229,4 +229,25 @@ void GroupTable::note_since(std::uint32_t predicate, Group& group, Position posi
     }
 }
 
+std::vector<GroupTable::Standing> GroupTable::standing() const {
+    std::vector<Standing> all;
+    for (const auto& [key, index] : by_key_) {
+        const Group& group = groups_[index];
+        if (!group.extra) continue;
+        Standing standing;
+        for (const auto& noted : group.extra->since) {
+            if (holds(noted.first, &group)) standing.since.push_back(noted);
+        }
+        if (standing.since.empty()) continue;
+        standing.key = key;
+        if (group.count == 0) {
+            assert(group.extra->values);
+            standing.values = *group.extra->values;
+        }
+        all.push_back(std::move(standing));
+    }
+    std::sort(all.begin(), all.end(), [](const Standing& a, const Standing& b) { return a.key < b.key; });
+    return all;
+}
+
 }  // namespace stele::matching

@@ -39,6 +39,9 @@ struct Aggregate {
     std::map<Value, std::uint32_t, ValueLess> numbers;  // only where `min` or `max` asks
 };
 
+/// The values that a group has in common, by field.
+using GroupKey = std::shared_ptr<const std::vector<Value>>;
+
 struct Group {
     Hash128 key;
     std::int64_t count = 0;
@@ -50,6 +53,8 @@ struct Group {
         /// Position at which a predicate last became true, for those that ever did; by ascending predicate.
         std::vector<std::pair<std::uint32_t, Position>> since;
         std::vector<Aggregate> aggregates;
+        /// What the key was made of, as of when the group was emptied; null while it has entries, which tell.
+        GroupKey values;
     };
     std::unique_ptr<Extra> extra;
 };
@@ -98,6 +103,19 @@ public:
     [[nodiscard]] bool holds_at(std::uint32_t predicate, const std::optional<Value>& value) const;
     [[nodiscard]] Position since(std::uint32_t predicate, const Group* group) const;
     void note_since(std::uint32_t predicate, Group& group, Position position);
+
+    /// What the entries do not tell of a group: since when what holds of it has held.
+    struct Standing {
+        template <class Archive, class Self>
+        static void transfer(Archive& archive, Self& self) {
+            archive(self.key, self.values, self.since);
+        }
+        Hash128 key;
+        std::optional<std::vector<Value>> values;  // of an empty group
+        std::vector<std::pair<std::uint32_t, Position>> since;
+    };
+    /// Of all groups, by key.
+    [[nodiscard]] std::vector<Standing> standing() const;
 
     std::uint32_t users = 0;
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cassert>
 
+#include "scheduler/checkpoint.hpp"
+
 namespace stele::matching {
 namespace {
 
@@ -494,6 +496,46 @@ std::vector<MatchPtr> HeldConditions::all_matches(std::uint32_t index) const {
         if (held_[binding].match) matches.push_back(held_[binding].match);
     }
     return matches;
+}
+
+// ---- checkpoint ----------------------------------------------------------------------------------
+
+template <class Archive, class Self>
+void HeldConditions::TermState::transfer(Archive& archive, Self& self) {
+    archive(self.holds, self.since, self.tick_ms);
+}
+
+void HeldConditions::save(CheckpointWriter& out) const {
+    out(run_, run_time_, now_, last_change_);
+    for (const auto& watched : conditions_) {
+        if (!watched) continue;
+        out(watched->bindings.size());
+        for (const auto& [key, binding] : watched->bindings) out(key, held_[binding].terms);
+    }
+}
+
+void HeldConditions::load_clock(CheckpointReader& in) { in(run_, run_time_, now_, last_change_); }
+
+void HeldConditions::load_terms(CheckpointReader& in) {
+    for (const auto& watched : conditions_) {
+        if (!watched) continue;
+        std::size_t count = 0;
+        in(count);
+        if (count != watched->bindings.size())
+            return in.fail("it holds other bindings of a condition than its entries make");
+        for (const auto& [known, binding] : watched->bindings) {
+            BindingKey key;
+            std::vector<TermState> terms;
+            in(key, terms);
+            if (!in.ok()) return;
+            if (key != known || terms.size() != held_[binding].terms.size()) {
+                return in.fail("it holds another binding of a condition than its entries make");
+            }
+            held_[binding].terms = std::move(terms);
+            bring_in_line(binding);
+            plan_time(binding);
+        }
+    }
 }
 
 }  // namespace stele::matching

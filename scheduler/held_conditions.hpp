@@ -60,6 +60,11 @@ public:
     /// In the order of their bindings.
     [[nodiscard]] std::vector<MatchPtr> all_matches(std::uint32_t index) const;
 
+    void save(CheckpointWriter& out) const;
+    /// In two steps: the clock before any binding comes, since when their terms have held when all of them have.
+    void load_clock(CheckpointReader& in);
+    void load_terms(CheckpointReader& in);
+
 private:
     // A term that looks at a region, at the top or inside `any` or `not`.
     struct Leaf {
@@ -77,6 +82,8 @@ private:
         std::unique_ptr<Aggregate> aggregate;
     };
     struct TermState {
+        template <class Archive, class Self>
+        static void transfer(Archive& archive, Self& self);
         bool holds = false;
         Position since;
         std::int64_t tick_ms = 0;

@@ -19,6 +19,7 @@
 #include <boost/unordered/unordered_flat_map.hpp>
 #include <boost/unordered/unordered_flat_set.hpp>
 
+#include "scheduler/checkpoint.hpp"
 #include "scheduler/condition_family.hpp"
 #include "scheduler/evaluate.hpp"
 #include "scheduler/group_table.hpp"
@@ -33,6 +34,7 @@ using matching::EntryTable;
 using matching::Family;
 using matching::Field;
 using matching::Group;
+using matching::GroupKey;
 using matching::GroupTable;
 using matching::KeyHasher;
 using matching::KeyPart;
@@ -40,7 +42,6 @@ using matching::Plan;
 using matching::PlanStep;
 
 using Numbers = std::vector<std::uint64_t>;
-using GroupKey = std::shared_ptr<const std::vector<Value>>;
 
 struct Member {
     std::uint32_t index = 0;
@@ -112,7 +113,7 @@ struct Touched {
     std::size_t began = 0;     // from here in `began_`, up to the next one's: predicates that began to hold
 };
 
-class IncrementalMatcher final : public Matcher,
+class IncrementalMatcher final : public ResumableMatcher,
                                  private matching::IndexMaker,
                                  private matching::HeldConditions::Listener {
 public:
@@ -130,10 +131,7 @@ public:
         held_.begin_run(run, time);
         for (const std::uint32_t index : starting_) {
             Member& member = *members_[index];
-            while (member.first_seed != 0) {
-                if (seeds_[member.first_seed].head) take_head(member.first_seed, true);
-                forget(member.first_seed);
-            }
+            forget_seeds(member);
             plant(member, seed_of(Seed::Kind::start, member.family->starts.front(), run));
         }
         newest_ = std::max(newest_, run);
@@ -305,10 +303,7 @@ public:
 
     void remove(std::uint32_t index) override {
         Member& member = *members_[index];
-        while (member.first_seed != 0) {
-            if (seeds_[member.first_seed].head) take_head(member.first_seed, true);
-            forget(member.first_seed);
-        }
+        forget_seeds(member);
         Family& family = *member.family;
         for (std::size_t variable = 0; variable < family.binding.size(); ++variable) {
             family.dispatch[variable].remove(member.condition->terms[family.binding[variable]], index);
@@ -333,7 +328,179 @@ public:
         return entry ? entry->version : 0;
     }
 
+    void save(CheckpointWriter& out) const override {
+        out(shape(), run_, newest_, now_);
+        for (const auto& [name, index] : region_index_) {
+            const EntryTable& entries = regions_[index]->entries;
+            out(entries.size());
+            std::uint64_t number = 0;
+            std::uint64_t position = 0;
+            for (std::uint64_t next = entries.next(1); next != 0; next = entries.next(next + 1)) {
+                const std::uint64_t made = entries.find(next)->position.number;
+                out(next - number, static_cast<std::int64_t>(made - position));
+                number = next;
+                position = made;
+            }
+        }
+        for (const auto& [identity, table] : group_tables_) out(table->standing());
+        out(offered_again());
+        held_.save(out);
+    }
+
+    // Every match that holds has one seed: plant all that there could be, and what holds is found again.
+    void load(CheckpointReader& in, const std::function<void(const EntryPtr&)>& on_entry) override {
+        Hash128 shaped;
+        in(shaped, run_, newest_, now_);
+        if (shaped != shape()) return in.fail("it is of other conditions");
+        for (const auto& member : members_) {
+            if (member) forget_seeds(*member);
+        }
+        for (const auto& [name, index] : region_index_) {
+            if (!load_entries(in, *regions_[index], on_entry)) return;
+        }
+        std::vector<Began> began;
+        for (const auto& [identity, table] : group_tables_) {
+            if (!load_standing(in, *table, began)) return;
+        }
+        std::vector<Again> again;
+        in(again);
+        held_.load_clock(in);
+        if (!in.ok()) return;
+        for (const Again& one : again) {
+            const MatchPtr match = find(one.condition, one.match);
+            if (!match) return in.fail("a match that does not hold");
+            offer(match);
+        }
+        for (const auto& member : members_) {
+            if (member && member->family->binding.empty() && member->family->starts.empty()) {
+                plant(*member, seed_of(Seed::Kind::nothing, 0, {}));
+            }
+        }
+        for (const std::uint32_t index : starting_) {
+            if (run_)
+                plant(*members_[index], seed_of(Seed::Kind::start, members_[index]->family->starts.front(), run_));
+        }
+        for (const auto& [name, index] : region_index_) {
+            Region& region = *regions_[index];
+            for (std::uint64_t at = region.entries.next(1); at != 0; at = region.entries.next(at + 1)) {
+                const EntryPtr entry = region.entries.find(at);
+                plant_entry(region, entry, entry->position);
+            }
+        }
+        for (const Began& one : began) plant_group(*one.table, one.predicate, one.key, one.since);
+        held_.load_terms(in);
+    }
+
 private:
+    // ---- checkpoint ------------------------------------------------------------------------------
+
+    // A predicate that holds of a group.
+    struct Began {
+        GroupTable* table = nullptr;
+        std::uint32_t predicate = 0;
+        GroupKey key;
+        Position since;
+    };
+
+    // A match that its seed has passed over, since it was refracted then.
+    struct Again {
+        template <class Archive, class Self>
+        static void transfer(Archive& archive, Self& self) {
+            archive(self.condition, self.match.key, self.match.bound, self.match.episodes);
+        }
+        std::uint32_t condition = 0;
+        MatchRecord match;
+    };
+
+    [[nodiscard]] std::vector<Again> offered_again() const {
+        std::vector<Again> all;
+        for (const Seed& seed : seeds_) {
+            if (seed.kind != Seed::Kind::one || !seed.head || members_[seed.member]->offer_all) continue;
+            all.push_back({seed.head->condition, {seed.head->key, seed.head->bound, seed.head->episodes}});
+        }
+        std::sort(all.begin(), all.end(), [](const Again& a, const Again& b) {
+            return a.condition != b.condition ? a.condition < b.condition : a.match.key < b.match.key;
+        });
+        return all;
+    }
+
+    // What is watched and how it is numbered: a checkpoint fits where it is the same.
+    [[nodiscard]] Hash128 shape() const {
+        std::string text;
+        for (const auto& member : members_) {
+            text += member ? member->name + '\0' + std::string(member->family->identity) + '\0' : std::string(1, '\0');
+        }
+        for (const auto& [name, index] : region_index_) text += name + '\0';
+        for (const auto& [identity, table] : group_tables_) {
+            text += identity + '\0' + std::to_string(table->predicates().size()) + '\0';
+        }
+        return fixed_digest(text);
+    }
+
+    bool load_entries(CheckpointReader& in, Region& region, const std::function<void(const EntryPtr&)>& on_entry) {
+        std::size_t count = 0;
+        in(count);
+        EntryId id{region.name, 0};
+        Position position;
+        for (std::size_t i = 0; i < count; ++i) {
+            std::uint64_t step = 0;
+            std::int64_t moved = 0;
+            in(step, moved);
+            if (step == 0) in.fail("the same entry twice");
+            id.number += step;
+            position.number += static_cast<std::uint64_t>(moved);
+            const EntryPtr entry = in.entry(id, position);
+            if (!entry) return false;
+            region.entries.put(entry);
+            for (GroupTable* table : region.groups) {
+                if (passes(table->filter(), *entry, {}))
+                    table->add(table->get(key_of(*entry, table->fields())), *entry);
+            }
+            on_entry(entry);
+        }
+        if (count > 0) set_side(region, false);
+        return in.ok();
+    }
+
+    bool load_standing(CheckpointReader& in, GroupTable& table, std::vector<Began>& began) {
+        std::vector<GroupTable::Standing> all;
+        in(all);
+        if (!in.ok()) return false;
+        std::map<Hash128, const GroupTable::Standing*> open;
+        for (const GroupTable::Standing& standing : all) open.emplace(standing.key, &standing);
+        const auto settle = [&](const GroupTable::Standing& standing, Group& group, const GroupKey& key) {
+            for (const auto& [predicate, since] : standing.since) {
+                if (predicate >= table.predicates().size()) return in.fail("a predicate that nobody asks");
+                table.note_since(predicate, group, since);
+                began.push_back({&table, predicate, key, since});
+            }
+            if (standing.values) group.extra->values = key;
+        };
+        const EntryTable& entries = region(table.region()).entries;
+        for (std::uint64_t at = entries.next(1); at != 0 && !open.empty(); at = entries.next(at + 1)) {
+            const Entry& entry = *entries.find(at);
+            if (!passes(table.filter(), entry, {})) continue;
+            const auto found = open.find(key_of(entry, table.fields()));
+            if (found == open.end() || found->second->values) continue;
+            settle(*found->second, table.get(found->first), key_values(table, entry));
+            open.erase(found);
+        }
+        for (const auto& [key, standing] : open) {
+            const bool sound = standing->values && standing->values->size() == table.fields().size();
+            if (!sound || table.find(key) != nullptr) return in.fail("a group without entries"), false;
+            settle(*standing, table.get(key), std::make_shared<const std::vector<Value>>(*standing->values));
+        }
+        return in.ok();
+    }
+
+    void plant_group(GroupTable& table, std::uint32_t predicate, const GroupKey& key, Position position) {
+        const auto subscribed = subscribers_.find({&table, predicate});
+        if (subscribed == subscribers_.end()) return;
+        for (const auto& [family, term] : subscribed->second) {
+            if (family->empty_sides == 0) plant_group(*family, term, key, position);
+        }
+    }
+
     // ---- what conditions are made of -------------------------------------------------------------
 
     EntryTable& table(const std::string& name) override { return region(name).entries; }
@@ -464,16 +631,20 @@ private:
         }
     }
 
-    Group& touch(GroupTable& table, const Entry& entry) {
-        Group& group = table.get(key_of(entry, table.fields()));
-        if (group.touched != 0) return group;
+    static GroupKey key_values(const GroupTable& table, const Entry& entry) {
         auto key = std::make_shared<std::vector<Value>>();
         static const Value null;
         for (const Field& field : table.fields()) {
             const std::optional<Value> value = value_at(entry, field.attribute, field.path);
             key->push_back(value ? *value : null);
         }
-        touched_.push_back({&table, &group, std::move(key), answers_.size(), measured_.size(), 0});
+        return key;
+    }
+
+    Group& touch(GroupTable& table, const Entry& entry) {
+        Group& group = table.get(key_of(entry, table.fields()));
+        if (group.touched != 0) return group;
+        touched_.push_back({&table, &group, key_values(table, entry), answers_.size(), measured_.size(), 0});
         group.touched = static_cast<std::uint32_t>(touched_.size());
         for (const std::uint32_t predicate : table.asked_singly()) answers_.push_back(table.holds(predicate, &group));
         for (std::size_t i = 0; i < table.measures(); ++i) measured_.push_back(table.measure(i, &group));
@@ -557,15 +728,12 @@ private:
             const Touched& touched = touched_[at];
             const std::size_t end = at + 1 < touched_.size() ? touched_[at + 1].began : began_.size();
             for (std::size_t i = touched.began; i < end; ++i) {
-                const auto subscribed = subscribers_.find({touched.table, began_[i]});
-                if (subscribed == subscribers_.end()) continue;
-                for (const auto& [family, term] : subscribed->second) {
-                    if (family->empty_sides == 0) plant_group(*family, term, touched.key, position);
-                }
+                plant_group(*touched.table, began_[i], touched.key, position);
             }
         }
         for (const Touched& touched : touched_) {
             touched.group->touched = 0;
+            if (touched.group->extra) touched.group->extra->values = touched.group->count == 0 ? touched.key : nullptr;
             touched.table->forget_if_plain(*touched.group);
         }
     }
@@ -833,6 +1001,13 @@ private:
         if (seed.next != 0) seeds_[seed.next].previous = seed.previous;
         seed = Seed{};
         free_seeds_.push_back(index);
+    }
+
+    void forget_seeds(Member& member) {
+        while (member.first_seed != 0) {
+            if (seeds_[member.first_seed].head) take_head(member.first_seed, true);
+            forget(member.first_seed);
+        }
     }
 
     // ---- offered matches -------------------------------------------------------------------------
@@ -1264,8 +1439,8 @@ private:
 
 }  // namespace
 
-std::unique_ptr<Matcher> make_incremental_matcher(std::vector<WatchedCondition> conditions,
-                                                  Matcher::Refracted refracted) {
+std::unique_ptr<ResumableMatcher> make_incremental_matcher(std::vector<WatchedCondition> conditions,
+                                                           Matcher::Refracted refracted) {
     return std::make_unique<IncrementalMatcher>(std::move(conditions), std::move(refracted));
 }
 

@@ -18,6 +18,9 @@
 
 namespace stele {
 
+class CheckpointReader;
+class CheckpointWriter;
+
 /// One way in which a condition holds.
 struct Match {
     std::uint32_t condition = 0;  // index given to the matcher
@@ -96,13 +99,25 @@ public:
     [[nodiscard]] virtual std::uint32_t current_version(const EntryId& id) const = 0;
 };
 
+/// One whose state can be written down and taken up again.
+class ResumableMatcher : public Matcher {
+public:
+    /// Which entries are active, and what they do not tell: since when what holds of them has held.
+    virtual void save(CheckpointWriter& out) const = 0;
+    /// Into a matcher of the same conditions that was fed nothing; the order (set_order) and what is refracted must
+    /// be as they were. `on_entry` is told of every active entry. What is offered is told by take_delta(); among what
+    /// stands first in the agenda's order it is what the other would offer. Costs the active entries of watched
+    /// regions.
+    virtual void load(CheckpointReader& in, const std::function<void(const EntryPtr&)>& on_entry) = 0;
+};
+
 /// Re-evaluates what a commit touched and offers every match at once: simple enough to believe, and so
 /// the oracle of the incremental one.
 std::unique_ptr<Matcher> make_reevaluating_matcher(std::vector<WatchedCondition> conditions);
 
 /// Indexes entries, groups and preconditions, so that the cost of a commit depends on what it touches and
 /// not on how many conditions or entries there are. docs/architecture.md, "The matcher", says how.
-std::unique_ptr<Matcher> make_incremental_matcher(std::vector<WatchedCondition> conditions,
-                                                  Matcher::Refracted refracted);
+std::unique_ptr<ResumableMatcher> make_incremental_matcher(std::vector<WatchedCondition> conditions,
+                                                           Matcher::Refracted refracted);
 
 }  // namespace stele

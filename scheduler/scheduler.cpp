@@ -283,7 +283,7 @@ bool Scheduler::is_current(const MatchRecord& member) const {
 }
 
 MatchPtr Scheduler::find_match(std::uint32_t source, const MatchRecord& member) const {
-    if (!crew_->sources[source].when.has_idle()) return matcher_->find(source, member);
+    if (!waits_for_rest(source)) return matcher_->find(source, member);
     if (sources_[source].idle_pool.empty()) return nullptr;
     const IdleMatches& idle = idle_matches(source);
     const auto found = idle.whole.find(member.key);
@@ -384,11 +384,9 @@ Result<Effects> Scheduler::step(const FoldedRecord& folded) {
                 break;
             case RecordKind::called:
                 fold_called(record);
-                if (rated_by_budget_) rank_again();
                 break;
             case RecordKind::returned:
                 fold_returned(logged);
-                if (rated_by_budget_) rank_again();
                 break;
             case RecordKind::dead:
                 fold_dead(record);
@@ -404,6 +402,8 @@ Result<Effects> Scheduler::step(const FoldedRecord& folded) {
     } else if (record.kind == RecordKind::commit) {
         fold_commit(folded);
     }
+    if (ratings_old_) rank_again();
+    ratings_old_ = false;
     if (matcher_ && run_ && now_ > before) matcher_->clock(at, now_);
     absorb_matches();
     if (folded.consequences_owed && run_) {
@@ -424,22 +424,44 @@ void Scheduler::fold_fence(const Record& record, Position position) {
     epoch_time_ = std::max(now_, record.time);
 }
 
-Status Scheduler::take_crew(const Record& record, Position position, bool new_run) {
+Status Scheduler::read_crew(const Record& record, Position position) {
     assert(!record.parts.empty());
     Result<std::shared_ptr<const CrewSpec>> crew =
         read_crew_(record.parts.front(), record.base_directory, record.inputs);
     if (!crew.ok()) return crew.error();
-    const std::shared_ptr<const CrewSpec> old_crew = std::move(crew_);
-    const std::vector<SourceState> old_states = std::move(sources_);
     crew_ = std::move(*crew);
-
+    crew_at_ = position;
     source_index_.clear();
     regions_.clear();
     for (std::uint32_t i = 0; i < crew_->sources.size(); ++i) source_index_[crew_->sources[i].name] = i;
     for (const RegionSpec& region : crew_->regions) regions_[region.name] = &region;
-
     sources_ = std::vector<SourceState>(crew_->sources.size());
     budgets_.configure(*crew_);
+    return Done{};
+}
+
+// What follows from the crew alone, before anything is known of the board.
+void Scheduler::begin_matching() {
+    std::vector<WatchedCondition> conditions;
+    for (const SourceSpec& source : crew_->sources) {
+        conditions.push_back({source.name, &source.when, needs_all_matches(source)});
+    }
+    if (crew_->stop.goal) conditions.push_back({"stop.goal", &*crew_->stop.goal});
+    matcher_ = make_incremental_matcher(std::move(conditions), [this](const Match& match) {
+        return !waits_for_rest(match.condition) && status_.count(match.key) > 0;
+    });
+    rated_by_budget_ = std::any_of(crew_->sources.begin(), crew_->sources.end(), [](const SourceSpec& source) {
+        return source.score && source.score->depends_on_budget();
+    });
+    begin_detecting();
+    goals_ = 0;
+}
+
+Status Scheduler::take_crew(const Record& record, Position position, bool new_run) {
+    const std::shared_ptr<const CrewSpec> old_crew = crew_;
+    const std::vector<SourceState> old_states = std::move(sources_);
+    const Status read = read_crew(record, position);
+    if (!read.ok()) return read;
     wrapping_up_.clear();
     if (new_run) {
         budgets_.begin_run();
@@ -496,22 +518,11 @@ Status Scheduler::take_crew(const Record& record, Position position, bool new_ru
                                   budgets_.is_spent(crew_->sources[i].name);
     }
 
-    std::vector<WatchedCondition> conditions;
-    for (const SourceSpec& source : crew_->sources) {
-        conditions.push_back({source.name, &source.when, needs_all_matches(source)});
-    }
-    if (crew_->stop.goal) conditions.push_back({"stop.goal", &*crew_->stop.goal});
-    matcher_ = make_incremental_matcher(std::move(conditions),
-                                        [this](const Match& match) { return status_.count(match.key) > 0; });
+    begin_matching();
     control_ = {};
     shown_agenda_ = {};
     damped_.clear();
     open_batches_.clear();
-    rated_by_budget_ = std::any_of(crew_->sources.begin(), crew_->sources.end(), [](const SourceSpec& source) {
-        return source.score && source.score->depends_on_budget();
-    });
-    begin_detecting();
-    goals_ = 0;
     // What a term's truth was, and since when, is a matter of the board's history, not of this crew's:
     // a new matcher goes through the run as the old one did, ticks and silences included.
     TimeMs board_time;
@@ -533,14 +544,18 @@ Status Scheduler::take_crew(const Record& record, Position position, bool new_ru
     if (!told.ok()) return told;
     if (new_run) matcher_->begin_run(run_, run_time_);
     matcher_->clock(position, now_);
-    std::vector<bool> needs_slot;
     for (std::uint32_t i = 0; i < sources_.size(); ++i) {
-        needs_slot.push_back(crew_->sources[i].kind != SourceKind::rule);
         sources_[i].held_back = control_.is_paused(crew_->sources[i].name);
     }
+    begin_agenda();
+    return Done{};
+}
+
+void Scheduler::begin_agenda() {
+    std::vector<bool> needs_slot;
+    for (const SourceSpec& source : crew_->sources) needs_slot.push_back(source.kind != SourceKind::rule);
     agenda_.emplace(strategy(), std::move(needs_slot));
     matcher_->set_order(goes_by_newest(strategy()));
-    return Done{};
 }
 
 // What was claimed held when it was; where it does not now, what it was bound to has been purged since.
@@ -581,7 +596,7 @@ void Scheduler::fold_claim(const FoldedRecord& folded, Effects& effects) {
         agenda_->remove(member.key);
         if (state.idle.open) state.idle.open->remove(member.key);
         status_[member.key] = MatchStatus::claimed;
-        matcher_->withdraw(*match);
+        withdraw(*match);
         members.push_back(std::move(match));
     }
     // Members that a retry leaves behind are open again, if they ever come back.
@@ -668,6 +683,7 @@ void Scheduler::fold_called(const Record& record) {
     LiveCall call{record.author, record.target == CallTarget::model ? record.word : std::string(), record.amounts,
                   record.call_key};
     budgets_.reserve({call.source, call.model}, call.reserved);
+    ratings_old_ = rated_by_budget_;
     if (call.key != Hash128{}) ++being_called_[call.key];
     live.calls.emplace(record.call, std::move(call));
 }
@@ -679,6 +695,7 @@ void Scheduler::fold_returned(const LoggedRecord& logged) {
     const LiveCall call = std::move(found->second);
     live.calls.erase(found);
     budgets_.settle({call.source, call.model}, call.reserved, record.amounts, record.estimated);
+    ratings_old_ = rated_by_budget_;
     if (call.model.empty()) live.answers_seen.push_back(logged.position);
     if (call.key == Hash128{}) return;
     if (--being_called_[call.key] == 0) being_called_.erase(call.key);
@@ -689,6 +706,7 @@ void Scheduler::fold_returned(const LoggedRecord& logged) {
 
 // Nobody will tell what they cost: they count with all that they had reserved.
 void Scheduler::settle_open_calls(Activation& activation) {
+    if (!activation.calls.empty()) ratings_old_ = rated_by_budget_;
     for (const auto& [number, call] : activation.calls) {
         budgets_.settle({call.source, call.model}, call.reserved, call.reserved, true);
         if (call.key != Hash128{} && --being_called_[call.key] == 0) being_called_.erase(call.key);
@@ -779,7 +797,7 @@ void Scheduler::fold_commit(const FoldedRecord& folded) {
             to_bury_.insert(refused.id);
             activations_[refused.id] = std::move(refused);
         }
-        for (const MatchPtr& member : members) matcher_->withdraw(*member);
+        for (const MatchPtr& member : members) withdraw(*member);
     } else if (record.activation) {
         const auto found = activations_.find(record.activation);
         if (found == activations_.end() || found->second.attempt != record.attempt ||
@@ -1091,7 +1109,7 @@ void Scheduler::fold_signal(const Record& record) {
             }
             for (const MatchPtr& member : dead.members) {
                 status_.erase(member->key);
-                matcher_->offer(member);
+                offer(member);
             }
         }
         dead_ = std::move(kept);
@@ -1128,7 +1146,7 @@ void Scheduler::reopen(const Record& record) {
         status_.erase(status);
         sources_[*source].once_done = false;
         sources_[*source].idle.open.reset();
-        if (crew_->sources[*source].when.has_idle()) continue;
+        if (waits_for_rest(*source)) continue;
         if (const MatchPtr match = matcher_->find(*source, member)) matcher_->offer(match);
     }
 }
@@ -1142,7 +1160,7 @@ void Scheduler::absorb_matches() {
             continue;
         }
         SourceState& state = sources_[match->condition];
-        if (crew_->sources[match->condition].when.has_idle()) {
+        if (waits_for_rest(match->condition)) {
             state.idle_pool.erase(match->key);
             state.idle.open.reset();
             continue;
@@ -1153,7 +1171,7 @@ void Scheduler::absorb_matches() {
     for (const MatchPtr& match : delta.added) {
         if (match->condition >= sources_.size()) {
             ++goals_;
-        } else if (crew_->sources[match->condition].when.has_idle()) {
+        } else if (waits_for_rest(match->condition)) {
             sources_[match->condition].idle_pool[match->key] = match;
             sources_[match->condition].idle.open.reset();
         } else {
@@ -1205,7 +1223,7 @@ void Scheduler::release(ActivationId id) {
     activations_.erase(found);
     for (const MatchPtr& member : members) {
         status_.erase(member->key);
-        matcher_->offer(member);
+        offer(member);
     }
     absorb_matches();
 }
@@ -1505,6 +1523,19 @@ bool Scheduler::idle_holds() const {
     }
     // What time would still bring is not waited for when the money is gone.
     return !wrapping_up_.empty() || !matcher_->holds_due();
+}
+
+// Its matches are all kept: with each content change they are others, with keys that the matcher does not know.
+bool Scheduler::waits_for_rest(std::uint32_t condition) const {
+    return condition < sources_.size() && crew_->sources[condition].when.has_idle();
+}
+
+void Scheduler::withdraw(const Match& match) {
+    if (!waits_for_rest(match.condition)) matcher_->withdraw(match);
+}
+
+void Scheduler::offer(const MatchPtr& match) {
+    if (!waits_for_rest(match->condition)) matcher_->offer(match);
 }
 
 bool Scheduler::work_is_left(std::uint32_t source) const { return may_go_on(source) && agenda_->size_of(source) > 0; }

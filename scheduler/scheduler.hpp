@@ -141,10 +141,18 @@ struct QueuedMatch {
     std::string held_back;
 };
 
+class CheckpointReader;
+class CheckpointWriter;
+
 class Scheduler {
 public:
     Scheduler(CrewReader read_crew, BoardHistory history);
     ~Scheduler();
+
+    /// All that it knows as of the last step, and how it goes on, as bytes: equal ones for equal states.
+    void save(CheckpointWriter& out) const;
+    /// Into a scheduler that was told nothing. Costs what is active under the crew's patterns, not the log.
+    void load(CheckpointReader& in);
 
     /// May this record be accepted, as far as runs and activations go? For commits the regions
     /// have their say afterwards. Decides only.
@@ -195,6 +203,8 @@ private:
     };
 
     struct SourceState {
+        template <class Archive, class Self>
+        static void transfer(Archive& archive, Self& self);
         std::uint32_t running = 0;
         std::uint64_t started = 0;
         std::int64_t wall_ms = 0;
@@ -225,6 +235,9 @@ private:
 
     // folding
     Status take_crew(const Record& record, Position position, bool new_run);
+    Status read_crew(const Record& record, Position position);
+    void begin_matching();
+    void begin_agenda();
     void fold_fence(const Record& record, Position position);
     void fold_claim(const FoldedRecord& folded, Effects& effects);
     void fold_result(const LoggedRecord& logged);
@@ -257,6 +270,9 @@ private:
     [[nodiscard]] bool has_slot(std::uint32_t source, bool slots_free) const;
     [[nodiscard]] bool batch_ready(std::uint32_t source) const;
     [[nodiscard]] bool idle_holds() const;
+    [[nodiscard]] bool waits_for_rest(std::uint32_t condition) const;
+    void withdraw(const Match& match);
+    void offer(const MatchPtr& match);
     [[nodiscard]] bool work_is_left(std::uint32_t source) const;
     [[nodiscard]] bool may_go_on(std::uint32_t source) const;
     [[nodiscard]] std::string held_back_by(std::uint32_t source) const;
@@ -287,19 +303,23 @@ private:
     void begin_detecting();
     void begin_chains();
     [[nodiscard]] Record caused(RecordKind kind, Position at) const;
+    template <class Archive, class Self>
+    static void transfer(Archive& archive, Self& self);
     void trace_commit(const FoldedRecord& folded, const std::string& source, const std::vector<MatchPtr>& members);
     void take_verdict(CycleVerdict verdict, const std::string& source);
 
     CrewReader read_crew_;
     BoardHistory history_;
     std::shared_ptr<const CrewSpec> crew_;
+    Position crew_at_;  // the record that brought it
     std::unordered_map<std::string, std::uint32_t> source_index_;
     std::unordered_map<std::string, const RegionSpec*> regions_;
-    std::unique_ptr<Matcher> matcher_;
+    std::unique_ptr<ResumableMatcher> matcher_;
     std::optional<Agenda> agenda_;
     ControlBoard control_;
     ShownAgenda shown_agenda_;
     bool rated_by_budget_ = false;
+    bool ratings_old_ = false;  // what they are made of has changed in this step
     std::set<std::uint32_t> open_batches_;
     std::optional<CycleDetector> cycles_;
     std::optional<GoalMeter> goal_meter_;

@@ -801,6 +801,17 @@ TEST_CASE("a source that has spent its own budget wakes no more, and the run say
     }
 }
 
+TEST_CASE("what an idle source woke for before there was any content is gone when it does not hold any more") {
+    CrewWorld world(one_worker("[{idle: true}, {none: tasks}]"));
+    world.start_run();
+    world.run();
+    CHECK(world.wakes("worker") == 1);
+    world.commit({insert("tasks", R"({"name":"a"})")});
+    world.signal("resume");
+    world.run();
+    CHECK(world.wakes("worker") == 1);
+}
+
 TEST_CASE("a budget that keeps an idle source from running is the reason of the stop") {
     CrewWorld world(one_worker("[{idle: true}]", "    limits: {activations: 1}\n"));
     world.start_run();

@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "scheduler/checkpoint.hpp"
 #include "scheduler/matcher.hpp"
 #include "tests/scheduler/match_worlds.hpp"
 
@@ -237,6 +238,7 @@ public:
             const Step& step = program_.steps[at_];
             act(step);
             check(step.fetches_delta || at_ + 1 == program_.steps.size());
+            if (resume_dice_() % 8 == 0) resume();
         }
     }
 
@@ -319,7 +321,46 @@ private:
         is_present_[index] = true;
     }
 
+    // Another matcher goes on from where this one is, and offers the same. Not where conditions have come late or
+    // gone: a crew's are all there from the outset.
+    void resume() {
+        std::vector<WatchedCondition> watched;
+        for (std::uint32_t i = 0; i < is_present_.size(); ++i) {
+            const Watch& watch = program_.watches[i];
+            if (!is_present_[i] || !watch.from_outset || have_gone_) return;
+            watched.push_back({watch.name, &watch.condition, watch.offer_all});
+        }
+        fetch();
+        CheckpointWriter out;
+        fast_->save(out);
+        const std::string bytes = out.take();
+        std::unique_ptr<ResumableMatcher> resumed = make_incremental_matcher(
+            std::move(watched), [this](const Match& match) { return taken_.count(match.key) > 0; });
+        CheckpointLoaders loaders;
+        loaders.entry = [this](const EntryId& id, Position position) -> Result<EntryPtr> {
+            const auto found = state_.find(id);
+            return found != state_.end() && found->second->position == position ? found->second : nullptr;
+        };
+        CheckpointReader in(bytes, loaders);
+        resumed->load(in, [](const EntryPtr&) {});
+        const Status loaded = in.finish();
+        if (!loaded.ok()) disagree("a checkpoint: " + loaded.error().message);
+        CheckpointWriter again;
+        resumed->save(again);
+        if (again.take() != bytes) disagree("a checkpoint that was taken up is another");
+        fast_ = std::move(resumed);
+        std::map<Hash128, MatchPtr> before = std::exchange(offered_, {});
+        fetch();
+        for (const auto& [key, match] : before) {
+            if (offered_.count(key) == 0) disagree("after a checkpoint it does not offer " + told_match(match));
+        }
+        for (const auto& [key, match] : offered_) {
+            if (before.count(key) == 0) disagree("after a checkpoint it offers " + told_match(match));
+        }
+    }
+
     void remove(std::uint32_t index) {
+        have_gone_ = true;
         both([&](Matcher& matcher) { matcher.remove(index); });
         is_present_[index] = false;
         kept_.erase(std::remove_if(kept_.begin(), kept_.end(),
@@ -477,8 +518,10 @@ private:
 
     const Program& program_;
     std::vector<bool> is_present_;
+    bool have_gone_ = false;
     std::unique_ptr<Matcher> slow_;
-    std::unique_ptr<Matcher> fast_;
+    std::unique_ptr<ResumableMatcher> fast_;
+    std::mt19937 resume_dice_{1};  // so that a seed means what it meant
     std::map<EntryId, EntryPtr> state_;
     std::map<EntryId, std::uint32_t> versions_;
     std::uint64_t position_ = 0;

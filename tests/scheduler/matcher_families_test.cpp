@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "scheduler/checkpoint.hpp"
 #include "scheduler/matcher.hpp"
 #include "tests/scheduler/match_worlds.hpp"
 
@@ -85,6 +86,7 @@ public:
                 take_offers();
             }
             if (roll(dice_, 3) == 0) return_one();
+            if (roll(resume_dice_, 4) == 0) resume();
         }
     }
 
@@ -123,6 +125,34 @@ public:
     }
 
 private:
+    // Another matcher goes on from where this one is, and offers the same.
+    void resume() {
+        take_offers();
+        CheckpointWriter out;
+        fast_->save(out);
+        const std::string bytes = out.take();
+        std::unique_ptr<ResumableMatcher> resumed =
+            make_incremental_matcher(watched_, [this](const Match& match) { return taken_.count(match.key) > 0; });
+        resumed->set_order(newest_first_);
+        CheckpointLoaders loaders;
+        loaders.entry = [this](const EntryId& id, Position position) -> Result<EntryPtr> {
+            const auto found = now_.state.find(id);
+            return found != now_.state.end() && found->second->position == position ? found->second : nullptr;
+        };
+        CheckpointReader in(bytes, loaders);
+        resumed->load(in, [](const EntryPtr&) {});
+        const Status loaded = in.finish();
+        REQUIRE_MESSAGE(loaded.ok(), (loaded.ok() ? "" : loaded.error().message));
+        CheckpointWriter again;
+        resumed->save(again);
+        REQUIRE(again.take() == bytes);
+        fast_ = std::move(resumed);
+        const std::map<Hash128, MatchPtr> before = std::exchange(offered_, {});
+        take_offers();
+        REQUIRE(before.size() == offered_.size());
+        for (const auto& [key, match] : before) REQUIRE(offered_.count(key) == 1);
+    }
+
     template <class Do>
     void both(const Do& act) {
         act(*slow_);
@@ -221,7 +251,8 @@ private:
     std::vector<bool> present_;
     std::set<std::uint32_t> late_;
     std::unique_ptr<Matcher> slow_;
-    std::unique_ptr<Matcher> fast_;
+    std::unique_ptr<ResumableMatcher> fast_;
+    Dice resume_dice_{1};  // so that a seed means what it meant
     std::map<EntryId, std::uint32_t> versions_;
     Version now_;
     std::uint64_t step_ = 0;

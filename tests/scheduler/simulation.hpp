@@ -447,6 +447,7 @@ public:
         if (describe(fold.scheduler()) != describe(scheduler())) {
             return "the schedulers differ:\n" + describe(fold.scheduler()) + "live:\n" + describe(scheduler());
         }
+        if (fold.save() != fold_->save()) return "what the folds know differs";
         return std::nullopt;
     }
 
@@ -547,14 +548,46 @@ private:
         return shared;
     }
 
+    // The long way, by the whole log, is the oracle of the short one, from the last checkpoint on; the board goes on
+    // from either.
     void open() {
         fold_.reset();
-        Result<std::unique_ptr<Board>> board = Board::open(*store_, {1}, family());
-        REQUIRE(board.ok());
-        board_ = std::move(*board);
-        writer_ = make_store_log(*store_, {1});
-        fold_ = std::make_unique<Fold>(*board_, reader());
-        const Status walked = writer_->read({1}, [&](Position position, std::string_view bytes) {
+        open_from({});
+        if (checkpoint_.at) {
+            const std::string by_the_log = fold_->save();
+            const std::string described = describe(scheduler());
+            const std::unique_ptr<Board> whole_board = std::move(board_);
+            const std::unique_ptr<Fold> whole = std::move(fold_);
+            open_from(checkpoint_);
+            CHECK_MESSAGE(describe(scheduler()) == described,
+                          "from its checkpoint at " << checkpoint_.at.number << " the scheduler comes back as another");
+            CHECK_MESSAGE(fold_->save() == by_the_log,
+                          "what is known differs from the checkpoint at " << checkpoint_.at.number << " on");
+        }
+        REQUIRE(fold_->keep_index(family()).ok());
+    }
+
+    struct Checkpoint {
+        Position at;
+        std::string bytes;
+    };
+
+    // In the middle of whatever goes on, another fold takes over, which knows the last checkpoint and the records after
+    // it: so every test of what a crew does is one of what it does when it is resumed.
+    void exchange_fold() {
+        const std::string known = fold_->save();
+        const std::string described = describe(scheduler());
+        const std::unique_ptr<Fold> before = std::exchange(fold_, std::make_unique<Fold>(*board_, reader()));
+        const Status loaded = fold_->load(checkpoint_.bytes);
+        REQUIRE_MESSAGE(loaded.ok(), (loaded.ok() ? "" : loaded.error().message));
+        walk_from(checkpoint_.at);
+        CHECK_MESSAGE(describe(scheduler()) == described, "resumed, the scheduler is another");
+        CHECK_MESSAGE(fold_->save() == known, "resumed from " << checkpoint_.at.number << ", it knows something else");
+        REQUIRE(fold_->keep_index(family()).ok());
+    }
+
+    void walk_from(Position after) {
+        const Status walked = writer_->read({after.number + 1}, [&](Position position, std::string_view bytes) {
             Result<LoggedRecord> decoded =
                 decode_frame(position, bytes, DecodeDepth::full, board_->entries().blob_loader());
             REQUIRE(decoded.ok());
@@ -565,7 +598,21 @@ private:
             return true;
         });
         REQUIRE(walked.ok());
-        REQUIRE(fold_->keep_index(family()).ok());
+    }
+
+    void open_from(const Checkpoint& checkpoint) {
+        Result<std::unique_ptr<Board>> board = Board::open(*store_, {1}, family());
+        REQUIRE(board.ok());
+        fold_.reset();
+        board_ = std::move(*board);
+        writer_ = make_store_log(*store_, {1});
+        fold_ = std::make_unique<Fold>(*board_, reader());
+        if (checkpoint.at) {
+            const Status loaded = fold_->load(checkpoint.bytes);
+            REQUIRE_MESSAGE(loaded.ok(), (loaded.ok() ? "" : loaded.error().message));
+            CHECK_MESSAGE(fold_->save() == checkpoint.bytes, "a checkpoint that was taken up is another");
+        }
+        walk_from(checkpoint.at);
     }
 
     void fence() {
@@ -610,6 +657,11 @@ private:
         const Status stepped = fold_->step(*folded);
         REQUIRE(stepped.ok());
         log.push_back(*folded->logged);
+        // By dice of their own, so that a seed means what it meant; more seldom as the log grows, or a long run would
+        // be quadratic.
+        const std::size_t about_every = 12 + log.size() / 8;
+        if (checkpoint_dice_() % about_every == 0) checkpoint_ = {folded->logged->position, fold_->save()};
+        if (checkpoint_.at && checkpoint_dice_() % about_every == 0) exchange_fold();
         if (watch) watch(scheduler());
         follow(folded->effects);
         return true;
@@ -782,6 +834,8 @@ private:
     std::unique_ptr<Board> board_;
     std::unique_ptr<WriteLog> writer_;
     std::unique_ptr<Fold> fold_;
+    std::mt19937 checkpoint_dice_{1};
+    Checkpoint checkpoint_;
     std::map<std::string, Body> bodies_;
     RuleBody rule_body_;
     std::map<std::string, std::vector<Write>> outputs_;
