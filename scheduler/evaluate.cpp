@@ -128,7 +128,8 @@ bool passes(const Filter& filter, const Entry& entry, const Bindings& bindings) 
 
 bool passes_what_is_bound(const Filter& filter, const Entry& entry, const Bindings& bindings) {
     for (const Comparison& comparison : filter) {
-        if (comparison.operand.reference && !bindings[comparison.operand.reference->variable]) continue;
+        const std::optional<VariableRef>& reference = comparison.operand.reference;
+        if (reference && (reference->variable >= bindings.size() || !bindings[reference->variable])) continue;
         if (!passes_one(comparison, comparison.operand.literal, entry, bindings)) return false;
     }
     return true;

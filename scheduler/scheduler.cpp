@@ -174,9 +174,9 @@ std::optional<Refusal> Scheduler::judge_claim(const Record& record) const {
     }
     if (record.members.empty()) return refuse(RefusalRule::match_closed, "a claim names at least one match");
     for (const MatchRecord& member : record.members) {
-        const auto status = status_.find(member.key);
-        const bool ours = status != status_.end() && status->second == MatchStatus::claimed && known != nullptr;
-        if (status != status_.end() && !ours) {
+        const std::optional<MatchStatus> status = refraction_.of(member.key);
+        const bool ours = status == MatchStatus::claimed && known != nullptr;
+        if (status && !ours) {
             return refuse(RefusalRule::match_closed, "match " + to_hex(member.key) + " is claimed, committed or dead");
         }
         if (!find_match(*source, member)) {
@@ -232,7 +232,7 @@ std::optional<Refusal> Scheduler::judge_commit(const Record& record, Verdict& ve
         if (!run_active_ || stop_) return refuse(RefusalRule::stopped, "the run is stopping; nothing new starts");
         if (!source) return refuse(RefusalRule::unknown, "the crew has no source " + record.author);
         for (const MatchRecord& member : record.members) {
-            if (status_.count(member.key) > 0) {
+            if (refraction_.knows(member.key)) {
                 return refuse(RefusalRule::match_closed,
                               "match " + to_hex(member.key) + " is claimed, committed or dead");
             }
@@ -299,7 +299,7 @@ const Scheduler::IdleMatches& Scheduler::idle_matches(std::uint32_t source) cons
     idle.open.emplace(strategy());
     for (const auto& [base, match] : sources_[source].idle_pool) {
         MatchPtr whole = with_idle_episode(match);
-        if (status_.count(whole->key) == 0) idle.open->add({source, rate(source, *whole), whole});
+        if (!refraction_.knows(whole->key)) idle.open->add({source, rate(source, *whole), whole});
         idle.whole[whole->key] = std::move(whole);
     }
     return idle;
@@ -448,7 +448,7 @@ void Scheduler::begin_matching() {
     }
     if (crew_->stop.goal) conditions.push_back({"stop.goal", &*crew_->stop.goal});
     matcher_ = make_incremental_matcher(std::move(conditions), [this](const Match& match) {
-        return !waits_for_rest(match.condition) && status_.count(match.key) > 0;
+        return !waits_for_rest(match.condition) && refraction_.knows(match.key);
     });
     rated_by_budget_ = std::any_of(crew_->sources.begin(), crew_->sources.end(), [](const SourceSpec& source) {
         return source.score && source.score->depends_on_budget();
@@ -480,9 +480,7 @@ Status Scheduler::take_crew(const Record& record, Position position, bool new_ru
         to_bury_.clear();
         activations_.clear();
         running_ = running_not_idle_ = 0;
-        for (auto status = status_.begin(); status != status_.end();) {
-            status = status->second == MatchStatus::claimed ? status_.erase(status) : std::next(status);
-        }
+        refraction_.forget_claimed();
     } else {
         for (std::uint32_t i = 0; old_crew && i < old_crew->sources.size(); ++i) {
             const auto kept = source_index_.find(old_crew->sources[i].name);
@@ -506,7 +504,7 @@ Status Scheduler::take_crew(const Record& record, Position position, bool new_ru
                 if (!live.idle) --running_not_idle_;
             }
             settle_open_calls(live);
-            for (const MatchPtr& member : live.members) status_.erase(member->key);
+            for (const MatchPtr& member : live.members) refraction_.forget(member->key);
             to_bury_.erase(live.id);
             at = activations_.erase(at);
         }
@@ -595,7 +593,7 @@ void Scheduler::fold_claim(const FoldedRecord& folded, Effects& effects) {
         if (!match) match = match_of_purged(source, member);
         agenda_->remove(member.key);
         if (state.idle.open) state.idle.open->remove(member.key);
-        status_[member.key] = MatchStatus::claimed;
+        refraction_.note(crew_->sources[source], *match, MatchStatus::claimed);
         withdraw(*match);
         members.push_back(std::move(match));
     }
@@ -603,7 +601,7 @@ void Scheduler::fold_claim(const FoldedRecord& folded, Effects& effects) {
     for (const MatchPtr& member : claimed.members) {
         const bool kept =
             std::any_of(members.begin(), members.end(), [&](const MatchPtr& m) { return m->key == member->key; });
-        if (!kept) status_.erase(member->key);
+        if (!kept) refraction_.forget(member->key);
     }
     claimed.id = id;
     claimed.state = Activation::State::running;
@@ -770,9 +768,13 @@ void Scheduler::fold_commit(const FoldedRecord& folded) {
         std::vector<MatchPtr> members;
         for (const MatchRecord& member : record.members) {
             agenda_->remove(member.key);
-            if (MatchPtr match = find_match(*source, member)) members.push_back(std::move(match));
+            MatchPtr match = find_match(*source, member);
             if (sources_[*source].idle.open) sources_[*source].idle.open->remove(member.key);
-            if (accepted) status_[member.key] = MatchStatus::closed;
+            if (accepted) {
+                refraction_.note(crew_->sources[*source], match ? *match : *match_of_purged(*source, member),
+                                 MatchStatus::closed);
+            }
+            if (match) members.push_back(std::move(match));
         }
         woken_for = members;
         SourceState& state = sources_[*source];
@@ -792,7 +794,9 @@ void Scheduler::fold_commit(const FoldedRecord& folded) {
             refused.source = *source;
             refused.due = never;
             refused.last_error = join(refusals);
-            for (const MatchPtr& member : members) status_[member->key] = MatchStatus::claimed;
+            for (const MatchPtr& member : members) {
+                refraction_.note(crew_->sources[*source], *member, MatchStatus::claimed);
+            }
             refused.members = members;
             to_bury_.insert(refused.id);
             activations_[refused.id] = std::move(refused);
@@ -847,6 +851,9 @@ void Scheduler::fold_commit(const FoldedRecord& folded) {
     const Hash128 content_before = shared_content_.board();
     trace_commit(folded, source_name, woken_for);
     if (!idle && shared_content_.board() != content_before) last_content_change_ = logged.position;
+    for (const EntryChange& change : folded.changes) {
+        if (change.before) refraction_.moved(change.id);
+    }
     if (matcher_) matcher_->commit(logged.position, now_, folded.changes);
     take_control(folded.changes);
 }
@@ -1082,7 +1089,8 @@ void Scheduler::fold_dead(const Record& record) {
     Activation& over = found->second;
     if (over.state == Activation::State::running) end_attempt(over);
     DeadActivation dead{over.id, crew_->sources[over.source].name, record.reason, over.members};
-    for (const MatchPtr& member : over.members) status_[member->key] = MatchStatus::dead;
+    for (const MatchPtr& member : over.members)
+        refraction_.note(crew_->sources[over.source], *member, MatchStatus::dead);
     dead_.push_back(std::move(dead));
     to_bury_.erase(over.id);
     activations_.erase(found);
@@ -1108,7 +1116,7 @@ void Scheduler::fold_signal(const Record& record) {
                 sources_[*source].idle.open.reset();
             }
             for (const MatchPtr& member : dead.members) {
-                status_.erase(member->key);
+                refraction_.forget(member->key);
                 offer(member);
             }
         }
@@ -1141,9 +1149,9 @@ void Scheduler::reopen(const Record& record) {
     const std::optional<std::uint32_t> source = source_index(record.author);
     if (!source || !matcher_) return;
     for (const MatchRecord& member : record.members) {
-        const auto status = status_.find(member.key);
-        if (status == status_.end() || status->second != MatchStatus::closed) continue;
-        status_.erase(status);
+        // One that cannot come back may have been forgotten.
+        if (refraction_.of(member.key).value_or(MatchStatus::closed) != MatchStatus::closed) continue;
+        refraction_.forget(member.key);
         sources_[*source].once_done = false;
         sources_[*source].idle.open.reset();
         if (waits_for_rest(*source)) continue;
@@ -1181,7 +1189,7 @@ void Scheduler::absorb_matches() {
 }
 
 void Scheduler::enqueue(const MatchPtr& match) {
-    if (status_.count(match->key) > 0) return;  // refraction
+    if (refraction_.knows(match->key)) return;
     if (crew_->sources[match->condition].wake == WakeMode::batch && !sources_[match->condition].batch_opened) {
         open_batch(match->condition);
     }
@@ -1222,7 +1230,7 @@ void Scheduler::release(ActivationId id) {
     to_bury_.erase(id);
     activations_.erase(found);
     for (const MatchPtr& member : members) {
-        status_.erase(member->key);
+        refraction_.forget(member->key);
         offer(member);
     }
     absorb_matches();
@@ -1234,9 +1242,9 @@ void Scheduler::close(ActivationId id, const std::vector<std::uint32_t>& stale_m
     for (std::uint32_t i = 0; i < done.members.size(); ++i) {
         const bool stale = std::find(stale_members.begin(), stale_members.end(), i) != stale_members.end();
         if (stale) {
-            status_.erase(done.members[i]->key);
+            refraction_.forget(done.members[i]->key);
         } else {
-            status_[done.members[i]->key] = MatchStatus::closed;
+            refraction_.note(crew_->sources[done.source], *done.members[i], MatchStatus::closed);
         }
     }
     activations_.erase(id);
@@ -1717,7 +1725,7 @@ std::vector<MatchPtr> Scheduler::open_matches() const {
     for (std::uint32_t source = 0; matcher_ && source < sources_.size(); ++source) {
         if (crew_->sources[source].when.has_idle()) continue;
         for (MatchPtr& match : matcher_->all_matches(source)) {
-            if (status_.count(match->key) == 0) open.push_back(std::move(match));
+            if (!refraction_.knows(match->key)) open.push_back(std::move(match));
         }
     }
     std::sort(open.begin(), open.end(), [](const MatchPtr& a, const MatchPtr& b) {

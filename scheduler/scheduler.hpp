@@ -26,6 +26,7 @@
 #include "scheduler/cycle_detector.hpp"
 #include "scheduler/goal_meter.hpp"
 #include "scheduler/matcher.hpp"
+#include "scheduler/refraction.hpp"
 
 namespace stele {
 
@@ -193,8 +194,6 @@ public:
     [[nodiscard]] std::vector<QueuedMatch> agenda(std::size_t most) const;
 
 private:
-    enum class MatchStatus : std::uint8_t { claimed, closed, dead };
-
     /// Matches of an idle source with their episode filled in, as of one content change.
     struct IdleMatches {
         Position episode;
@@ -340,7 +339,7 @@ private:
     std::string stop_detail_;
     TimeMs stop_deadline_;
 
-    std::unordered_map<Hash128, MatchStatus> status_;
+    Refraction refraction_;
     std::size_t goals_ = 0;
     Position last_content_change_;  // by a non-idle activation or from outside
     std::map<ActivationId, Activation> activations_;

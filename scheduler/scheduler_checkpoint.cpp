@@ -55,13 +55,14 @@ template <class Archive, class Self>
 void Scheduler::transfer(Archive& archive, Self& self) {
     archive(self.epoch_, self.run_, self.version_, self.run_time_, self.now_, self.epoch_time_, self.wall_before_ms_,
             self.run_active_, self.held_, self.scratch_stale_, self.seeded_, self.stop_, self.stop_detail_,
-            self.stop_deadline_, self.status_, self.last_content_change_, self.activations_, self.to_bury_, self.dead_,
-            self.started_, self.running_, self.running_not_idle_, self.cycle_, self.cycle_untold_, self.damped_,
-            self.wrapping_up_, self.answers_, self.being_called_);
+            self.stop_deadline_, self.last_content_change_, self.activations_, self.to_bury_, self.dead_, self.started_,
+            self.running_, self.running_not_idle_, self.cycle_, self.cycle_untold_, self.damped_, self.wrapping_up_,
+            self.answers_, self.being_called_);
 }
 
 void Scheduler::save(CheckpointWriter& out) const {
     transfer(out, *this);
+    refraction_.save(out);
     shared_content_.save(out);
     budgets_.save(out);
     control_.save(out);
@@ -77,6 +78,7 @@ void Scheduler::save(CheckpointWriter& out) const {
 
 void Scheduler::load(CheckpointReader& in) {
     transfer(in, *this);
+    refraction_.load(in);
     shared_content_.load(in);
     // By name, so the crew may come after them.
     budgets_.load(in);

@@ -86,7 +86,7 @@ struct Call {
 
 /// A call to a model that an attempt makes before it ends, and what it turns out to cost.
 struct ModelAsk {
-    std::string model = "m";
+    std::string model = "m";  // empty: a service
     Amounts reserve;
     Amounts spent;
     Hash128 key{};
@@ -334,6 +334,10 @@ public:
         }
         if (resume) signal("resume");
     }
+
+    /// All that is known now, and whether another fold can go on from such bytes.
+    [[nodiscard]] std::string checkpoint() const { return fold_->save(); }
+    [[nodiscard]] Status load_checkpoint(std::string_view bytes) { return Fold(*board_, reader()).load(bytes); }
 
     // Asking.
     [[nodiscard]] const Scheduler& scheduler() const { return fold_->scheduler(); }
@@ -716,8 +720,8 @@ private:
         called.activation = id;
         called.attempt = attempt;
         called.call = made + 1;
-        called.target = CallTarget::model;
-        called.word = ask.model;
+        called.target = ask.model.empty() ? CallTarget::service : CallTarget::model;
+        called.word = ask.model.empty() ? "http://service" : ask.model;
         called.call_key = ask.key;
         if (const std::optional<Position> answered = scheduler().answer_of(ask.key)) {
             called.answered_by = *answered;
