@@ -465,6 +465,106 @@ double reopen(StateStore& store, const BoardInfo& info, const std::string& head_
     return seconds_since(start);
 }
 
+double reopen_without_checkpoint(StateStore& store, const BoardInfo& info, const std::string& head_path) {
+    std::string key;
+    std::string value;
+    check(store.scan(Column::meta, "C", "D", false, [&](std::string_view found, std::string_view stored) {
+        key = found;
+        value = stored;
+        return false;
+    }));
+    if (key.empty()) give_up("the board has no checkpoint");
+    StoreBatch batch;
+    batch.erase(Column::meta, key);
+    check(store.apply(batch));
+    const double seconds = reopen(store, info, head_path);
+    batch.clear();
+    batch.put(Column::meta, key, value);
+    check(store.apply(batch));
+    return seconds;
+}
+
+// ---- resuming ---------------------------------------------------------------------------------
+
+constexpr std::size_t tasks_active = 1'000;
+
+// Tasks that go round for ever: the log grows, what is active does not.
+std::string tasks_crew() {
+    return "stele: 1\n"
+           "crew: tasks\n"
+           "regions:\n"
+           "  tasks: {policy: last_writer_wins, key: [name], entry: {name: string, state: string, n: integer}}\n"
+           "  seen: {policy: last_writer_wins, key: [name], entry: {name: string, n: integer}}\n"
+           "sources:\n"
+           "  see:\n"
+           "    kind: rule\n"
+           "    when: [{each: tasks as t, where: {state: open}}, {count: tasks, where: {state: open}, is: {gte: 1}}]\n"
+           "    then: [{put: seen, entry: {name: $t.name, n: $t.n}}]\n"
+           "    may: {read: [tasks], write: {seen: [put]}}\n"
+           "  in_an_hour:\n"
+           "    kind: rule\n"
+           "    when: [{after: 1h}]\n"
+           "    then: [{put: seen, entry: {name: hour, n: 1}}]\n"
+           "    may: {write: {seen: [put]}}\n"
+           "stop: {cycle: off}\n"
+           "durability: memory\n";
+}
+
+std::vector<Record> task_commits(std::size_t count) {
+    std::vector<Record> records(count);
+    for (std::size_t i = 0; i < count; ++i) {
+        Record& record = records[i];
+        record.kind = RecordKind::commit;
+        record.author = "person";
+        Write write;
+        write.op = WriteOp::put;
+        write.region = "tasks";
+        const std::int64_t round = static_cast<std::int64_t>(i / tasks_active);
+        write.content = Value::object({{"name", Value("task " + std::to_string(i % tasks_active))},
+                                       {"state", Value(round % 2 == 0 ? "open" : "done")},
+                                       {"n", Value(round)}});
+        write.seal();
+        record.writes.push_back(std::move(write));
+    }
+    return records;
+}
+
+void measure_resume(Report& report, const std::string& directory, int rounds) {
+    const auto make = [&](const char* name, std::size_t commits, bool stops) {
+        const std::string path = directory + "/" + name;
+        LiveBoard made(path, tasks_crew());
+        made.start();
+        made.commit(task_commits(commits), 64);
+        if (stops) made.stop();
+        return path;
+    };
+    const auto resume = [](const std::string& path, std::uint64_t& records) {
+        std::string torn_tail;
+        const std::unique_ptr<DataDirectory> data = take(DataDirectory::own(path, torn_tail));
+        const BoardInfo info = take(data->boards()).front();
+        records = take(make_store_log(data->store(), info.number)->last()).number;
+        return reopen(data->store(), info, data->head_path(info.number));
+    };
+    for (const bool stops : {true, false}) {
+        const std::string left = stops ? "stopped" : "killed";
+        const std::string brief = make(("brief_" + left).c_str(), 20'000, stops);
+        const std::string lengthy = make(("lengthy_" + left).c_str(), 400'000, stops);
+        Row row;
+        row.name = "resume: 1,000 active entries, " + left;
+        row.unit = "ms";
+        row.more_is_better = false;
+        std::uint64_t long_records = 0;
+        std::uint64_t brief_records = 0;
+        for (int round = 0; round < rounds; ++round) {
+            row.rounds.ours.push_back(resume(lengthy, long_records) * 1e3);
+            row.rounds.peer.push_back(resume(brief, brief_records) * 1e3);
+        }
+        row.name += ", " + std::to_string(long_records) + " records";
+        row.peer_name = "the same with " + std::to_string(brief_records) + " records";
+        report.add(row);
+    }
+}
+
 void measure_rebuild(Report& report, const std::string& directory, int rounds) {
     constexpr std::size_t commits = 20'000;
     const std::string path = directory + "/ours";
@@ -482,7 +582,7 @@ void measure_rebuild(Report& report, const std::string& directory, int rounds) {
         Row row;
         std::function<double(DataDirectory&, const BoardInfo&)> run;
     };
-    std::vector<Case> cases(3);
+    std::vector<Case> cases(4);
     cases[0].row.name = "rebuild: fold, without storing";
     cases[0].row.goal = 0.3;
     cases[0].run = [](DataDirectory& data, const BoardInfo& info) {
@@ -492,9 +592,14 @@ void measure_rebuild(Report& report, const std::string& directory, int rounds) {
     cases[1].run = [](DataDirectory& data, const BoardInfo& info) {
         return fold_log(data.store(), info, DecodeDepth::verified);
     };
-    cases[2].row.name = "reopen: BoardEngine::open on the stored state";
+    cases[2].row.name = "reopen: BoardEngine::open from the checkpoint";
     cases[2].run = [](DataDirectory& data, const BoardInfo& info) {
         return reopen(data.store(), info, data.head_path(info.number));
+    };
+    // Last, as it takes the checkpoint away and puts it back.
+    cases[3].row.name = "reopen: the same without a checkpoint";
+    cases[3].run = [](DataDirectory& data, const BoardInfo& info) {
+        return reopen_without_checkpoint(data.store(), info, data.head_path(info.number));
     };
     for (Case& one : cases) {
         one.row.unit = "records/s";
@@ -768,6 +873,10 @@ void run(const Options& options) {
         work.with_folder("rebuild",
                          [&](const std::string& folder) { measure_rebuild(report, folder, options.rounds); });
     }
+    if (wanted("resume")) {
+        report.heading("A board whose log grows and whose tasks do not: opened to go on");
+        work.with_folder("resume", [&](const std::string& folder) { measure_resume(report, folder, options.rounds); });
+    }
     if (wanted("rules")) {
         report.heading("One activation of a rule, durable");
         work.with_folder("rules", [&](const std::string& folder) { measure_rules(report, folder, options.rounds); });
@@ -779,6 +888,7 @@ void run(const Options& options) {
 }  // namespace stele
 
 int main(int count, char** arguments) {
-    return stele::run_benchmark({.name = "log", .parts = "durable|unsynced|rebuild|rules|processes", .rounds = 5},
-                                count, arguments, stele::run);
+    return stele::run_benchmark(
+        {.name = "log", .parts = "durable|unsynced|rebuild|resume|rules|processes", .rounds = 5}, count, arguments,
+        stele::run);
 }

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "board/log/head_mark.hpp"
+#include "tests/support/temporary_directory.hpp"
 
 using namespace stele;
 
@@ -19,14 +20,9 @@ constexpr std::size_t slot_bytes = 4096;
 
 class HeadFolder {
 public:
-    HeadFolder() {
-        directory_ = (std::filesystem::temp_directory_path() / "stele-head-XXXXXX").string();
-        REQUIRE(mkdtemp(directory_.data()) != nullptr);
-        std::filesystem::create_directory(directory_ + "/heads");
-    }
-    ~HeadFolder() { std::filesystem::remove_all(directory_); }
+    HeadFolder() { std::filesystem::create_directory(directory_.path() + "/heads"); }
 
-    std::string path() const { return head_mark_path(directory_, BoardNumber{7}); }
+    std::string path() const { return head_mark_path(directory_.path(), BoardNumber{7}); }
     std::string bytes() const {
         std::ifstream file(path(), std::ios::binary);
         return {std::istreambuf_iterator<char>(file), {}};
@@ -34,7 +30,7 @@ public:
     void set_bytes(const std::string& bytes) const { std::ofstream(path(), std::ios::binary) << bytes; }
 
 private:
-    std::string directory_;
+    TemporaryDirectory directory_;
 };
 
 HeadMark mark(std::uint64_t position) {

@@ -26,6 +26,7 @@
 #include "board/log/memory_store.hpp"
 #include "board/log/rocks_store.hpp"
 #include "board/log/write_log.hpp"
+#include "tests/support/temporary_directory.hpp"
 
 using namespace stele;
 
@@ -35,19 +36,10 @@ constexpr const char* role_variable = "STELE_STORE_TEST_ROLE";
 constexpr const char* directory_variable = "STELE_STORE_TEST_DIRECTORY";
 constexpr std::uint64_t records_of_child = 200;
 
-class TestFolder {
+class TestFolder : public TemporaryDirectory {
 public:
-    TestFolder() {
-        path_ = (std::filesystem::temp_directory_path() / "stele-store-XXXXXX").string();
-        REQUIRE(mkdtemp(path_.data()) != nullptr);
-    }
-    ~TestFolder() { std::filesystem::remove_all(path_); }
     /// A data directory that does not exist yet.
-    std::string data() const { return path_ + "/deep/data"; }
-    std::string path() const { return path_; }
-
-private:
-    std::string path_;
+    std::string data() const { return path() + "/deep/data"; }
 };
 
 /// This binary again, playing `role` on `directory`; its wait status. A plain fork would take half

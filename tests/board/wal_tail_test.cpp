@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "board/log/wal_tail.hpp"
+#include "tests/support/temporary_directory.hpp"
 
 using namespace stele;
 
@@ -167,8 +168,8 @@ TEST_CASE("random bytes never crash the look at a write-ahead log") {
 }
 
 TEST_CASE("the newest write-ahead log with bytes in it is the one that is looked at") {
-    std::string directory = (std::filesystem::temp_directory_path() / "stele-wal-XXXXXX").string();
-    REQUIRE(mkdtemp(directory.data()) != nullptr);
+    const TemporaryDirectory made;
+    const std::string& directory = made.path();
     const auto put = [&](const std::string& name, const std::string& bytes) {
         std::ofstream(directory + "/" + name, std::ios::binary) << bytes;
     };
@@ -189,5 +190,4 @@ TEST_CASE("the newest write-ahead log with bytes in it is the one that is looked
     CHECK(torn_tail_sentence(*whole).empty());
     CHECK(list_wal_files(directory)->size() == 3);
     CHECK(list_wal_files(directory + "/none").error().code == ErrorCode::not_found);
-    std::filesystem::remove_all(directory);
 }

@@ -10,26 +10,15 @@
 #include <string>
 
 #include "board/log/keys.hpp"
+#include "tests/support/temporary_directory.hpp"
 
 using namespace stele;
 
 namespace {
 
-class Folder {
+class Folder : public TemporaryDirectory {
 public:
-    Folder() {
-        std::string pattern = (std::filesystem::temp_directory_path() / "stele-directory-XXXXXX").string();
-        REQUIRE(::mkdtemp(pattern.data()) != nullptr);
-        path_ = pattern;
-    }
-    ~Folder() {
-        std::error_code ignored;
-        std::filesystem::remove_all(path_, ignored);
-    }
-    [[nodiscard]] std::string data() const { return path_ + "/data"; }
-
-private:
-    std::string path_;
+    [[nodiscard]] std::string data() const { return path() + "/data"; }
 };
 
 std::string log_key(std::uint64_t board, std::uint64_t position) {
