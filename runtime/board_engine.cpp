@@ -207,12 +207,15 @@ Status BoardEngine::check_mark(const HeadMark& mark, Position last) const {
 }
 
 // So often that what it costs is little beside the records, and so seldom that no more of them have to be read again.
-Status BoardEngine::keep_checkpoint_if_due(bool stopped) {
+Status BoardEngine::keep_checkpoint_if_due(RecordKind after) {
     if (!store_.is_durable()) return Done{};
     const Position last = board_->meta().last;
     const std::uint64_t least = limits::checkpoint_records_min;
     std::uint64_t interval = std::max(least, checkpoint_bytes_ / limits::checkpoint_bytes_a_record);
-    if (stopped) interval /= limits::checkpoint_stopped_share;
+    // It may be a while until it goes on; and to take a crew is to go through the whole log, which is better done once.
+    const bool is_turn =
+        after == RecordKind::run_stopped || after == RecordKind::run_started || after == RecordKind::reconfigured;
+    if (is_turn) interval /= limits::checkpoint_turn_share;
     if (last.number < checkpoint_.number + interval) return Done{};
     StoredCheckpoint checkpoint{last, board_->meta().link, fold_->save()};
     StoreBatch batch;
@@ -326,7 +329,7 @@ bool BoardEngine::fold_one(Record record, Acknowledge acknowledge) {
         done = log_->append(frames, std::move(batch));
     }
     if (done.ok()) done = fold_->step(*folded);
-    if (done.ok()) done = keep_checkpoint_if_due(folded->logged->record.kind == RecordKind::run_stopped);
+    if (done.ok()) done = keep_checkpoint_if_due(folded->logged->record.kind);
     folding_ = false;
     if (!done.ok()) {
         fail(done.error());

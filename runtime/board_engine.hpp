@@ -109,7 +109,7 @@ private:
     Status begin_fold();
     Status walk_from(Position after);
     Status check_mark(const HeadMark& mark, Position last) const;
-    Status keep_checkpoint_if_due(bool stopped);
+    Status keep_checkpoint_if_due(RecordKind after);
     void follow(Folded& folded);
     void flush();
     void request_sync();

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "board/hash.hpp"
 #include "board/value.hpp"
 
 namespace stele {
@@ -106,6 +107,13 @@ struct Condition {
     std::vector<Term> terms;
     /// Names without `$`, in binding order; variable i is bound by the i-th binding term.
     std::vector<std::string> variables;
+
+    /// Equal for conditions that ask the same, wherever in the crew file they stand.
+    [[nodiscard]] Hash128 fingerprint() const;
+    /// A term of time, or `start`, stands inside `any` or `not`. Before a run begins none of them holds, so the next
+    /// run may begin with an episode that an earlier run had left behind. Of its own such a term holds since some
+    /// record of its run.
+    [[nodiscard]] bool hides_time() const;
 
     /// Waits for the run to come to rest: what wakes it is no match of the board alone.
     [[nodiscard]] bool has_idle() const {

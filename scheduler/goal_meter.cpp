@@ -149,6 +149,13 @@ double GoalMeter::distance(const Gauge& gauge) {
     return sum;
 }
 
+void GoalMeter::take_over(const GoalMeter& other) {
+    for (std::size_t i = 0; i < gauges_.size(); ++i) {
+        gauges_[i].nearest = other.gauges_[i].nearest;
+        gauges_[i].now = gauges_[i].best = distance(gauges_[i]);
+    }
+}
+
 void GoalMeter::save(CheckpointWriter& out) const {
     for (const Gauge& gauge : gauges_) out(gauge.nearest, gauge.now, gauge.best);
 }

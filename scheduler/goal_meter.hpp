@@ -30,6 +30,10 @@ public:
     /// the goal, so a term that it touches counts as nearer, and is measured anew from there.
     bool commit(std::span<const EntryChange> changes, bool outside);
 
+    /// As if everything that the other saw had come from outside. Into a meter of the same goal that has been told of
+    /// every active entry.
+    void take_over(const GoalMeter& other);
+
     void save(CheckpointWriter& out) const;
     /// Into a meter of the same goal that has been told of every active entry.
     void load(CheckpointReader& in);

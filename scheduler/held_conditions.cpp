@@ -514,9 +514,14 @@ void HeldConditions::save(CheckpointWriter& out) const {
     }
 }
 
-void HeldConditions::load_clock(CheckpointReader& in) { in(run_, run_time_, now_, last_change_); }
+void HeldConditions::load_clock(CheckpointReader& in, bool in_run) {
+    in(run_, run_time_, now_, last_change_);
+    if (in_run) return;
+    run_ = {};
+    run_time_ = {};
+}
 
-void HeldConditions::load_terms(CheckpointReader& in) {
+void HeldConditions::load_terms(CheckpointReader& in, bool in_run) {
     for (const auto& watched : conditions_) {
         if (!watched) continue;
         std::size_t count = 0;
@@ -531,7 +536,11 @@ void HeldConditions::load_terms(CheckpointReader& in) {
             if (key != known || terms.size() != held_[binding].terms.size()) {
                 return in.fail("it holds another binding of a condition than its entries make");
             }
-            held_[binding].terms = std::move(terms);
+            for (std::size_t i = 0; i < terms.size(); ++i) {
+                // Without a run it is as it was when the binding came.
+                const bool by_run = watched->others[i]->kind == TermKind::start || depends_on_time(*watched->others[i]);
+                if (in_run || !by_run) held_[binding].terms[i] = terms[i];
+            }
             bring_in_line(binding);
             plan_time(binding);
         }

@@ -62,8 +62,9 @@ public:
 
     void save(CheckpointWriter& out) const;
     /// In two steps: the clock before any binding comes, since when their terms have held when all of them have.
-    void load_clock(CheckpointReader& in);
-    void load_terms(CheckpointReader& in);
+    /// Without `in_run` as if no run had begun.
+    void load_clock(CheckpointReader& in, bool in_run);
+    void load_terms(CheckpointReader& in, bool in_run);
 
 private:
     // A term that looks at a region, at the top or inside `any` or `not`.

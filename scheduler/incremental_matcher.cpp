@@ -42,6 +42,7 @@ using matching::Plan;
 using matching::PlanStep;
 
 using Numbers = std::vector<std::uint64_t>;
+using OnEntry = std::function<void(const EntryPtr&)>;
 
 struct Member {
     std::uint32_t index = 0;
@@ -52,6 +53,7 @@ struct Member {
     std::string name;
     const Condition* condition = nullptr;
     bool offer_all = false;
+    Hash128 fingerprint;  // of its condition, whole
     /// Its matches are the bindings of a condition that is held binding by binding; `condition` is then
     /// this, which has but the terms that bind.
     std::unique_ptr<const Condition> binding_terms;
@@ -269,6 +271,8 @@ public:
         member.name = watched.name;
         member.condition = watched.condition;
         member.offer_all = watched.offer_all;
+        member.fingerprint = watched.condition->fingerprint();
+        hides_time_ = hides_time_ || watched.condition->hides_time();
         member.added_at = newest_;
         if (!matching::is_indexable(*watched.condition)) {
             auto binding_terms = std::make_unique<Condition>();
@@ -347,11 +351,39 @@ public:
         held_.save(out);
     }
 
+    void load(CheckpointReader& in, const OnEntry& on_entry) override { load(in, on_entry, Loading::all); }
+
+    bool take_over(const ResumableMatcher& other, bool new_run, const OnEntry& on_entry) override {
+        const auto* const same = dynamic_cast<const IncrementalMatcher*>(&other);
+        if (same == nullptr || same->shape() != shape() || (new_run && hides_time_)) return false;
+        CheckpointWriter out;
+        same->save(out);
+        const std::string bytes = out.take();
+        CheckpointLoaders loaders;
+        loaders.entry = [same](const EntryId& id, Position) -> Result<EntryPtr> {
+            return same->regions_[same->region_index_.find(id.region)->second]->entries.find(id.number);
+        };
+        CheckpointReader in(bytes, loaders);
+        load(in, on_entry, new_run ? Loading::without_run : Loading::anew);
+        assert(in.finish().ok());
+        return true;
+    }
+
+private:
+    // ---- checkpoint ------------------------------------------------------------------------------
+
+    enum class Loading {
+        all,
+        anew,        // seeds begin at their first match: what they passed over once stands before them again
+        without_run  // and no run has begun
+    };
+
     // Every match that holds has one seed: plant all that there could be, and what holds is found again.
-    void load(CheckpointReader& in, const std::function<void(const EntryPtr&)>& on_entry) override {
+    void load(CheckpointReader& in, const OnEntry& on_entry, Loading loading) {
         Hash128 shaped;
         in(shaped, run_, newest_, now_);
         if (shaped != shape()) return in.fail("it is of other conditions");
+        if (loading == Loading::without_run) run_ = {};
         for (const auto& member : members_) {
             if (member) forget_seeds(*member);
         }
@@ -364,8 +396,9 @@ public:
         }
         std::vector<Again> again;
         in(again);
-        held_.load_clock(in);
+        held_.load_clock(in, loading != Loading::without_run);
         if (!in.ok()) return;
+        if (loading != Loading::all) again.clear();
         for (const Again& one : again) {
             const MatchPtr match = find(one.condition, one.match);
             if (!match) return in.fail("a match that does not hold");
@@ -388,11 +421,8 @@ public:
             }
         }
         for (const Began& one : began) plant_group(*one.table, one.predicate, one.key, one.since);
-        held_.load_terms(in);
+        held_.load_terms(in, loading != Loading::without_run);
     }
-
-private:
-    // ---- checkpoint ------------------------------------------------------------------------------
 
     // A predicate that holds of a group.
     struct Began {
@@ -428,7 +458,7 @@ private:
     [[nodiscard]] Hash128 shape() const {
         std::string text;
         for (const auto& member : members_) {
-            text += member ? member->name + '\0' + std::string(member->family->identity) + '\0' : std::string(1, '\0');
+            if (member) text += member->name + '\0' + to_hex(member->fingerprint) + (member->offer_all ? '\1' : '\0');
         }
         for (const auto& [name, index] : region_index_) text += name + '\0';
         for (const auto& [identity, table] : group_tables_) {
@@ -437,7 +467,7 @@ private:
         return fixed_digest(text);
     }
 
-    bool load_entries(CheckpointReader& in, Region& region, const std::function<void(const EntryPtr&)>& on_entry) {
+    bool load_entries(CheckpointReader& in, Region& region, const OnEntry& on_entry) {
         std::size_t count = 0;
         in(count);
         EntryId id{region.name, 0};
@@ -1417,6 +1447,7 @@ private:
     std::vector<std::uint32_t> free_nodes_;
     boost::unordered_flat_map<Hash128, std::uint32_t, std::hash<Hash128>> by_key_;
 
+    bool hides_time_ = false;  // of some condition
     bool higher_first_ = false;
     Position run_;
     Position newest_;

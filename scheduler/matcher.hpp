@@ -109,6 +109,11 @@ public:
     /// stands first in the agenda's order it is what the other would offer. Costs the active entries of watched
     /// regions.
     virtual void load(CheckpointReader& in, const std::function<void(const EntryPtr&)>& on_entry) = 0;
+    /// The same from another one, as if this one had been fed what the other was; with `new_run`, as if no run had
+    /// begun. False, and nothing is done, where the other watches something else, or does not know how it would be
+    /// without its run: where a term of time stands inside `any` or `not`.
+    virtual bool take_over(const ResumableMatcher& other, bool new_run,
+                           const std::function<void(const EntryPtr&)>& on_entry) = 0;
 };
 
 /// Re-evaluates what a commit touched and offers every match at once: simple enough to believe, and so

@@ -1,6 +1,5 @@
 #include "scheduler/refraction.hpp"
 
-#include <algorithm>
 #include <utility>
 
 #include "scheduler/checkpoint.hpp"
@@ -21,27 +20,6 @@ const EntryPtr* newest_of(const Match& match) {
     return newest;
 }
 
-bool tells_time(const Term& term) {
-    switch (term.kind) {
-        case TermKind::start:
-        case TermKind::quiet:
-        case TermKind::after:
-        case TermKind::every:
-            return true;
-        default:
-            return std::any_of(term.alternatives.begin(), term.alternatives.end(), [](const auto& alternative) {
-                return std::any_of(alternative.begin(), alternative.end(), tells_time);
-            });
-    }
-}
-
-// Before a run begins no term of time holds, so with one inside `any` or `not` the next run may begin with an episode
-// that an earlier run had left behind. Of its own such a term holds since some record of the run.
-bool episodes_only_grow(const Condition& condition) {
-    return std::none_of(condition.terms.begin(), condition.terms.end(),
-                        [](const Term& term) { return !term.alternatives.empty() && tells_time(term); });
-}
-
 }  // namespace
 
 std::optional<MatchStatus> Refraction::of(const Hash128& key) const {
@@ -60,7 +38,7 @@ void Refraction::note(const SourceSpec& source, const Match& match, MatchStatus 
     if (fresh) {
         if (const EntryPtr* newest = newest_of(match)) known.place = place_of((*newest)->id);
         for (const Position episode : match.episodes) {
-            if (episodes_only_grow(source.when)) known.episodes += episode.number;
+            if (!source.when.hides_time()) known.episodes += episode.number;
         }
         if (known.episodes != 0) {
             known.binding = match_key(source.name + '\0' + source.configuration_hash, match.bound, {});

@@ -397,6 +397,7 @@ Result<Effects> Scheduler::step(const FoldedRecord& folded) {
             case RecordKind::run_stopped:
                 wall_before_ms_ = wall_spent_ms();
                 run_active_ = false;
+                begin_chains();  // as it will when it goes on; till then they would only be carried along
                 break;
         }
     } else if (record.kind == RecordKind::commit) {
@@ -460,6 +461,8 @@ void Scheduler::begin_matching() {
 Status Scheduler::take_crew(const Record& record, Position position, bool new_run) {
     const std::shared_ptr<const CrewSpec> old_crew = crew_;
     const std::vector<SourceState> old_states = std::move(sources_);
+    const std::unique_ptr<ResumableMatcher> old_matcher = std::move(matcher_);
+    const std::optional<GoalMeter> old_meter = std::move(goal_meter_);
     const Status read = read_crew(record, position);
     if (!read.ok()) return read;
     wrapping_up_.clear();
@@ -517,14 +520,43 @@ Status Scheduler::take_crew(const Record& record, Position position, bool new_ru
     }
 
     begin_matching();
-    control_ = {};
-    shown_agenda_ = {};
     damped_.clear();
     open_batches_.clear();
+    const bool same_control = old_crew && old_crew->control_source == crew_->control_source;
+    if (!old_matcher || !same_control || !go_on_matching(*old_matcher, old_meter, new_run)) {
+        const Status matched = match_again(position);
+        if (!matched.ok()) return matched;
+    }
+    if (new_run) matcher_->begin_run(run_, run_time_);
+    matcher_->clock(position, now_);
+    for (std::uint32_t i = 0; i < sources_.size(); ++i) {
+        sources_[i].held_back = control_.is_paused(crew_->sources[i].name);
+    }
+    begin_agenda();
+    return Done{};
+}
+
+// With preconditions that are the old ones, as they stood: costs what is active.
+bool Scheduler::go_on_matching(const ResumableMatcher& old_matcher, const std::optional<GoalMeter>& old_meter,
+                               bool new_run) {
+    if (goal_meter_ && !old_meter) return false;
+    matcher_->set_order(goes_by_newest(strategy()));
+    const bool went_on = matcher_->take_over(old_matcher, new_run, [this](const EntryPtr& entry) {
+        const EntryChange change{EntryChange::Kind::added, entry->id, nullptr, entry};
+        if (goal_meter_) goal_meter_->commit({&change, 1}, true);
+    });
+    if (went_on && goal_meter_) goal_meter_->take_over(*old_meter);
+    return went_on;
+}
+
+// With others, and on a board that had none, from the log.
+Status Scheduler::match_again(Position position) {
+    control_ = {};
+    shown_agenda_ = {};
     // What a term's truth was, and since when, is a matter of the board's history, not of this crew's:
     // a new matcher goes through the run as the old one did, ticks and silences included.
     TimeMs board_time;
-    const Status told = history_(position, [&](Position then, TimeMs time, const std::vector<EntryChange>& changes) {
+    return history_(position, [&](Position then, TimeMs time, const std::vector<EntryChange>& changes) {
         if (then == run_) matcher_->begin_run(run_, run_time_);
         const bool later = time > board_time;
         board_time = std::max(board_time, time);
@@ -539,14 +571,6 @@ Status Scheduler::take_crew(const Record& record, Position position, bool new_ru
             matcher_->clock(then, board_time);
         }
     });
-    if (!told.ok()) return told;
-    if (new_run) matcher_->begin_run(run_, run_time_);
-    matcher_->clock(position, now_);
-    for (std::uint32_t i = 0; i < sources_.size(); ++i) {
-        sources_[i].held_back = control_.is_paused(crew_->sources[i].name);
-    }
-    begin_agenda();
-    return Done{};
 }
 
 void Scheduler::begin_agenda() {

@@ -236,6 +236,8 @@ private:
     Status take_crew(const Record& record, Position position, bool new_run);
     Status read_crew(const Record& record, Position position);
     void begin_matching();
+    bool go_on_matching(const ResumableMatcher& old_matcher, const std::optional<GoalMeter>& old_meter, bool new_run);
+    Status match_again(Position position);
     void begin_agenda();
     void fold_fence(const Record& record, Position position);
     void fold_claim(const FoldedRecord& folded, Effects& effects);

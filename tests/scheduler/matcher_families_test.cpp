@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <functional>
 #include <map>
 #include <memory>
 #include <random>
@@ -70,13 +71,16 @@ public:
         for (step_ = 1; step_ <= steps; ++step_) {
             const Position position{10 * step_};
             time_ += roll(dice_, 60);
+            const TimeMs time{time_};
             if (step_ == run_at + 1) {
-                both([&](Matcher& matcher) { matcher.begin_run(position, {time_}); });
+                feed(true, [position, time](Matcher& matcher) { matcher.begin_run(position, time); });
             } else if (roll(dice_, 5) == 0) {
-                both([&](Matcher& matcher) { matcher.clock(position, {time_}); });
+                feed(true, [position, time](Matcher& matcher) { matcher.clock(position, time); });
             } else {
                 now_ = random_version(dice_, now_.state, position, versions_, time_);
-                both([&](Matcher& matcher) { matcher.commit(position, {time_}, now_.changes); });
+                feed(false, [position, time, changes = now_.changes](Matcher& matcher) {
+                    matcher.commit(position, time, changes);
+                });
             }
             check();
             for (std::uint32_t i = roll(dice_, 6); i > 0; --i) take_one();
@@ -87,6 +91,7 @@ public:
             }
             if (roll(dice_, 3) == 0) return_one();
             if (roll(resume_dice_, 4) == 0) resume();
+            if (roll(resume_dice_, 4) == 0) compare_with_one_fed_again();
         }
     }
 
@@ -125,6 +130,43 @@ public:
     }
 
 private:
+    void feed(bool is_of_run, const std::function<void(Matcher&)>& step) {
+        both(step);
+        fed_.push_back({is_of_run, step});
+    }
+
+    // One that goes on with another crew, or in another run, from where this one is, against one that is fed all of it.
+    void compare_with_one_fed_again() {
+        const auto refracted = [this](const Match& match) { return taken_.count(match.key) > 0; };
+        for (const bool new_run : {false, true}) {
+            const std::unique_ptr<ResumableMatcher> going_on = make_incremental_matcher(watched_, refracted);
+            going_on->set_order(newest_first_);
+            const bool hides_time = std::any_of(watched_.begin(), watched_.end(),
+                                                [](const auto& watched) { return watched.condition->hides_time(); });
+            REQUIRE(going_on->take_over(*fast_, new_run, [](const EntryPtr&) {}) == !(new_run && hides_time));
+            if (new_run && hides_time) continue;
+            const std::unique_ptr<ResumableMatcher> fed_again = make_incremental_matcher(watched_, refracted);
+            for (const Fed& fed : fed_) {
+                if (!new_run || !fed.is_of_run) fed.step(*fed_again);
+            }
+            fed_again->set_order(newest_first_);
+            std::set<Hash128> offered[2];
+            std::string known[2];
+            for (const int which : {0, 1}) {
+                ResumableMatcher& matcher = which == 0 ? *going_on : *fed_again;
+                const Position position{10 * step_ + 5};
+                if (new_run) matcher.begin_run(position, {time_});
+                matcher.clock(position, {time_});
+                for (const MatchPtr& match : matcher.take_delta().added) offered[which].insert(match->key);
+                CheckpointWriter out;
+                matcher.save(out);
+                known[which] = out.take();
+            }
+            REQUIRE(offered[0] == offered[1]);
+            REQUIRE(known[0] == known[1]);
+        }
+    }
+
     // Another matcher goes on from where this one is, and offers the same.
     void resume() {
         take_offers();
@@ -250,6 +292,11 @@ private:
     std::vector<WatchedCondition> watched_;
     std::vector<bool> present_;
     std::set<std::uint32_t> late_;
+    struct Fed {
+        bool is_of_run;
+        std::function<void(Matcher&)> step;
+    };
+    std::vector<Fed> fed_;
     std::unique_ptr<Matcher> slow_;
     std::unique_ptr<ResumableMatcher> fast_;
     Dice resume_dice_{1};  // so that a seed means what it meant
