@@ -87,6 +87,7 @@ private:
 /// A data directory with one board and its engine, driven from here.
 class LiveBoard {
 public:
+    /// Of a directory that has a board the first one.
     LiveBoard(const std::string& directory, const std::string& crew_text) : directory_(directory) {
         std::string torn_tail;
         data_ = take(DataDirectory::own(directory, torn_tail));
@@ -96,7 +97,9 @@ public:
         LoadedCrew loaded = load_crew(crew_text, "log_bench", directory, {});
         if (!loaded.crew) give_up(join_problems(loaded.problems));
         crew_ = std::move(loaded.crew);
-        info_ = take(data_->create({.tenant = "default", .board = "bench"}, wall_clock()));
+        const std::vector<BoardInfo> boards = take(data_->boards());
+        info_ = boards.empty() ? take(data_->create({.tenant = "default", .board = "bench"}, wall_clock()))
+                               : boards.front();
         EngineHooks hooks;
         hooks.on_stopped = [this] {
             stopped_ = true;
@@ -545,23 +548,37 @@ void measure_resume(Report& report, const std::string& directory, int rounds) {
         records = take(make_store_log(data->store(), info.number)->last()).number;
         return reopen(data->store(), info, data->head_path(info.number));
     };
-    for (const bool stops : {true, false}) {
-        const std::string left = stops ? "stopped" : "killed";
-        const std::string brief = make(("brief_" + left).c_str(), 20'000, stops);
-        const std::string lengthy = make(("lengthy_" + left).c_str(), 400'000, stops);
+    const auto run_again = [](const std::string& path, std::uint64_t&) {
+        LiveBoard board(path, tasks_crew());
+        const auto start = Steady::now();
+        board.start();
+        const double seconds = seconds_since(start);
+        board.stop();
+        return seconds;
+    };
+    const auto compare = [&](const std::string& name, const std::string& lengthy, const std::string& brief,
+                             const std::function<double(const std::string&, std::uint64_t&)>& run) {
         Row row;
-        row.name = "resume: 1,000 active entries, " + left;
         row.unit = "ms";
         row.more_is_better = false;
         std::uint64_t long_records = 0;
         std::uint64_t brief_records = 0;
-        for (int round = 0; round < rounds; ++round) {
-            row.rounds.ours.push_back(resume(lengthy, long_records) * 1e3);
-            row.rounds.peer.push_back(resume(brief, brief_records) * 1e3);
-        }
-        row.name += ", " + std::to_string(long_records) + " records";
+        resume(lengthy, long_records);
+        resume(brief, brief_records);
+        row.name = name + ", " + std::to_string(long_records) + " records";
         row.peer_name = "the same with " + std::to_string(brief_records) + " records";
+        for (int round = 0; round < rounds; ++round) {
+            row.rounds.ours.push_back(run(lengthy, long_records) * 1e3);
+            row.rounds.peer.push_back(run(brief, brief_records) * 1e3);
+        }
         report.add(row);
+    };
+    for (const bool stops : {true, false}) {
+        const std::string left = stops ? "stopped" : "killed";
+        const std::string brief = make(("brief_" + left).c_str(), 20'000, stops);
+        const std::string lengthy = make(("lengthy_" + left).c_str(), 400'000, stops);
+        compare("resume: 1,000 active entries, " + left, lengthy, brief, resume);
+        if (stops) compare("a new run: 1,000 active entries", lengthy, brief, run_again);
     }
 }
 

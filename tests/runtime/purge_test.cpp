@@ -201,8 +201,15 @@ TEST_CASE("what is purged is nowhere any more, and all else is as it was") {
         const std::map<std::string, std::string> contents_before = contents(world.store(), last);
         std::map<std::string, std::string> old_contents = contents(world.store(), before);
 
+        EntryStore& entries = world.board().entries();
+        StoreBatch batch;
+        entries.put_checkpoint({last, world.board().meta().link, world.checkpoint()}, batch);
+        REQUIRE(world.store().apply(batch).ok());
         const Status done = purge_payloads(world.store(), world_board(), *plan, world.reader());
         REQUIRE_MESSAGE(done.ok(), (done.ok() ? "" : done.error().message));
+        const Result<std::optional<StoredCheckpoint>> checkpoint = entries.checkpoint();
+        REQUIRE(checkpoint.ok());
+        CHECK_FALSE(checkpoint->has_value());  // what it was told of is not all there any more
         const std::set<std::string> left = secrets_in(world.store());
         for (const std::string& text : wish.texts) CHECK(left.count(text) == 0);
         for (const std::string& text : gone) {

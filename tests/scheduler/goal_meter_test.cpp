@@ -55,6 +55,7 @@ TEST_CASE("a meter taken up from a checkpoint says nearer when the one that saw 
         Dice dice(seed);
         const Condition goal = random_condition(dice);
         GoalMeter all(goal);
+        GoalMeter from_outside(goal);
         std::optional<GoalMeter> resumed;
         std::map<EntryId, std::uint32_t> versions;
         Version now;
@@ -63,6 +64,7 @@ TEST_CASE("a meter taken up from a checkpoint says nearer when the one that saw 
             const bool outside = roll(dice, 4) == 0;
             const bool said = all.commit(now.changes, outside);
             nearer += said ? 1 : 0;
+            from_outside.commit(now.changes, true);
             if (resumed) {
                 REQUIRE(resumed->commit(now.changes, outside) == said);
                 REQUIRE(bytes_of(*resumed) == bytes_of(all));
@@ -73,6 +75,9 @@ TEST_CASE("a meter taken up from a checkpoint says nearer when the one that saw 
                 const EntryChange change{EntryChange::Kind::added, id, nullptr, entry};
                 resumed->commit({&change, 1}, true);
             }
+            GoalMeter anew = *resumed;
+            anew.take_over(all);
+            REQUIRE(bytes_of(anew) == bytes_of(from_outside));
             const std::string bytes = bytes_of(all);
             const CheckpointLoaders none;
             CheckpointReader in(bytes, none);
