@@ -26,6 +26,13 @@
 
 namespace stele::simulation {
 
+/// Of many crews alike, under sanitizers one in this many plays: what they look for does not need all.
+#ifdef __SANITIZE_ADDRESS__
+inline constexpr std::uint32_t one_crew_in = 7;
+#else
+inline constexpr std::uint32_t one_crew_in = 1;
+#endif
+
 inline Value json(std::string_view text) {
     Result<Value> value = parse_json(text);
     REQUIRE_MESSAGE(value.ok(), "this test has no JSON: " << std::string(text));
@@ -663,7 +670,7 @@ private:
         log.push_back(*folded->logged);
         // By dice of their own, so that a seed means what it meant; more seldom as the log grows, or a long run would
         // be quadratic.
-        const std::size_t about_every = 12 + log.size() / 8;
+        const std::size_t about_every = 24 + log.size() / 4;
         if (checkpoint_dice_() % about_every == 0) checkpoint_ = {folded->logged->position, fold_->save()};
         if (checkpoint_.at && checkpoint_dice_() % about_every == 0) exchange_fold();
         if (watch) watch(scheduler());
