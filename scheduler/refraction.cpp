@@ -51,7 +51,8 @@ void Refraction::note(const SourceSpec& source, const Match& match, MatchStatus 
     const auto [latest, only] = latest_.try_emplace(known.binding, match.key);
     if (only || latest->second == match.key) return;
     // One that took long may end after a later one.
-    if (known_.at(latest->second).episodes > known.episodes) return forget(match.key);
+    const auto other = known_.find(latest->second);
+    if (other != known_.end() && other->second.episodes > known.episodes) return forget(match.key);
     known_.erase(std::exchange(latest->second, match.key));
 }
 
