@@ -33,6 +33,14 @@ std::string entry_prefix(BoardNumber board, RegionNumber region) {
     return key;
 }
 
+// Positions are stored inverted, so that the newest version comes first.
+std::string entry_key(BoardNumber board, RegionNumber region, std::uint64_t number, Position position) {
+    std::string key = entry_prefix(board, region);
+    append_be64(key, number);
+    append_be64(key, ~position.number);
+    return key;
+}
+
 std::string encode_state(const EntryState& state) {
     ByteWriter out;
     out.u8(static_cast<std::uint8_t>((state.active ? 1 : 0) | (state.merged_text ? 2 : 0)));
@@ -275,9 +283,7 @@ Result<std::optional<EntryState>> EntryStore::at(RegionNumber region, std::uint6
 
 Result<std::optional<EntryState>> EntryStore::made_at(RegionNumber region, std::uint64_t number,
                                                       Position position) const {
-    std::string key = entry_prefix(board_, region);
-    append_be64(key, number);
-    append_be64(key, ~position.number);
+    const std::string key = entry_key(board_, region, number, position);
     const Result<std::optional<std::string>> stored = store_.get(Column::entries, key);
     if (!stored.ok()) return stored.error();
     if (!stored->has_value()) return std::optional<EntryState>();
@@ -552,10 +558,7 @@ void EntryStore::put_meta(const BoardMeta& meta, StoreBatch& batch) {
 }
 
 void EntryStore::put_entry(RegionNumber region, const EntryState& state, StoreBatch& batch) {
-    std::string key = entry_prefix(board_, region);
-    append_be64(key, state.number);
-    append_be64(key, ~state.position.number);
-    batch.put(Column::entries, std::move(key), encode_state(state));
+    batch.put(Column::entries, entry_key(board_, region, state.number, state.position), encode_state(state));
     if (newest_.size() >= limits::entry_cache_entries_max) newest_.clear();
     newest_[EntryKey{region, state.number}] = state;
 }

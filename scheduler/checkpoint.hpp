@@ -127,6 +127,14 @@ private:
     ByteWriter out_;
 };
 
+/// What is saved, as bytes.
+template <class State>
+std::string checkpoint_of(const State& state) {
+    CheckpointWriter out;
+    state.save(out);
+    return out.take();
+}
+
 class CheckpointReader {
 public:
     static constexpr bool reads = true;

@@ -7,18 +7,13 @@
 namespace stele {
 namespace {
 
-bool tells_time(const Term& term) {
-    switch (term.kind) {
-        case TermKind::start:
-        case TermKind::quiet:
-        case TermKind::after:
-        case TermKind::every:
-            return true;
-        default:
-            return std::any_of(term.alternatives.begin(), term.alternatives.end(), [](const auto& alternative) {
-                return std::any_of(alternative.begin(), alternative.end(), tells_time);
-            });
-    }
+template <class Is>
+bool contains(const Term& term, const Is& is) {
+    return is(term.kind) ||
+           std::any_of(term.alternatives.begin(), term.alternatives.end(), [&](const std::vector<Term>& alternative) {
+               return std::any_of(alternative.begin(), alternative.end(),
+                                  [&](const Term& inner) { return contains(inner, is); });
+           });
 }
 
 }  // namespace
@@ -41,6 +36,8 @@ void transfer(Archive& archive, T& term) {
             term.again_on_change, term.alternatives);
 }
 
+bool depends_on_time(const Term& term) { return contains(term, is_timer); }
+
 Hash128 Condition::fingerprint() const {
     CheckpointWriter out;
     out(terms, variables);
@@ -48,8 +45,9 @@ Hash128 Condition::fingerprint() const {
 }
 
 bool Condition::hides_time() const {
+    const auto tells_time = [](TermKind kind) { return is_timer(kind) || kind == TermKind::start; };
     return std::any_of(terms.begin(), terms.end(),
-                       [](const Term& term) { return !term.alternatives.empty() && tells_time(term); });
+                       [&](const Term& term) { return !term.alternatives.empty() && contains(term, tells_time); });
 }
 
 }  // namespace stele

@@ -80,6 +80,10 @@ enum class TermKind {
 const char* to_text(TermKind kind);
 /// True on the board at all times: the scheduler knows when, and gives the episode.
 inline bool is_idleness(TermKind kind) { return kind == TermKind::idle || kind == TermKind::impasse; }
+/// Looks at the clock.
+inline bool is_timer(TermKind kind) {
+    return kind == TermKind::quiet || kind == TermKind::after || kind == TermKind::every;
+}
 
 struct Term {
     TermKind kind = TermKind::each;
@@ -101,6 +105,9 @@ struct Term {
 
     [[nodiscard]] bool binds() const { return kind == TermKind::each || kind == TermKind::changed; }
 };
+
+/// It is a timer, or one stands inside it.
+bool depends_on_time(const Term& term);
 
 /// A conjunction. Terms may refer only to variables bound by earlier terms.
 struct Condition {

@@ -327,17 +327,18 @@ void CycleDetector::State::transfer(Archive& archive, Self& self) {
 }
 
 void CycleDetector::save(CheckpointWriter& out) const {
-    out(last_nearer_, steps_, order_, states_, first_written_, first_written_before_);
+    out(last_nearer_, steps_, states_, first_written_, first_written_before_);
 }
 
 void CycleDetector::load(CheckpointReader& in) {
-    in(last_nearer_, steps_, order_, states_, first_written_, first_written_before_);
+    in(last_nearer_, steps_, states_, first_written_, first_written_before_);
+    order_.clear();
     writes_kept_ = 0;
-    for (const Position position : order_) {
-        const Step* step = step_at(position);
-        if (step == nullptr) return in.fail("a step of a wake chain is missing");
-        writes_kept_ += step->trace.writes.size();
+    for (const auto& [position, step] : steps_) {
+        order_.push_back(position);
+        writes_kept_ += step.trace.writes.size();
     }
+    std::sort(order_.begin(), order_.end());
 }
 
 }  // namespace stele

@@ -53,8 +53,7 @@ Result<Judgement> Fold::judge(const Record& record) {
     judgement.verdict = scheduler_.judge(record);
     judgement.verdict.state_hash = board_.state_hash();
     if (judgement.verdict.accepted && brings_crew(record)) {
-        const Result<std::shared_ptr<const CrewSpec>> crew =
-            crew_of(record.parts.empty() ? std::string() : record.parts.front(), record.base_directory, record.inputs);
+        const Result<std::shared_ptr<const CrewSpec>> crew = crew_in(record);
         const Status declared = crew.ok() ? board_.declare((*crew)->regions) : Status(crew.error());
         if (!declared.ok()) {
             judgement.verdict.accepted = false;
@@ -133,9 +132,7 @@ Result<Folded> Fold::take(Record record, const Salt& salt, StoreBatch& batch, st
 
 Result<Folded> Fold::feed(std::shared_ptr<const LoggedRecord> logged) {
     if (logged->verdict.accepted && brings_crew(logged->record)) {
-        const Record& record = logged->record;
-        const Result<std::shared_ptr<const CrewSpec>> crew =
-            crew_of(record.parts.empty() ? std::string() : record.parts.front(), record.base_directory, record.inputs);
+        const Result<std::shared_ptr<const CrewSpec>> crew = crew_in(logged->record);
         if (!crew.ok()) return crew.error();
         // Stored: it was judged when it was new, and the regions may have moved on since.
         board_.adopt((*crew)->regions);
@@ -342,9 +339,7 @@ Result<Record> Fold::answer_remarks(Position at) const {
 // A crew that declares on_retract on an old board learns from its log what rests on what.
 Status Fold::feed_consequences(const LoggedRecord& logged) {
     if (logged.verdict.accepted && brings_crew(logged.record)) {
-        const Record& record = logged.record;
-        const Result<std::shared_ptr<const CrewSpec>> crew =
-            crew_of(record.parts.empty() ? std::string() : record.parts.front(), record.base_directory, record.inputs);
+        const Result<std::shared_ptr<const CrewSpec>> crew = crew_in(logged.record);
         if (!crew.ok()) return crew.error();
         note_crew(logged.position, **crew);
         const OnRetract mode = (*crew)->on_retract;
@@ -401,9 +396,7 @@ Status Fold::load(std::string_view bytes) {
     for (const Position position : crews) {
         const std::shared_ptr<const LoggedRecord> logged = in.record(position);
         if (!logged) break;
-        const Record& record = logged->record;
-        const Result<std::shared_ptr<const CrewSpec>> crew =
-            crew_of(record.parts.empty() ? std::string() : record.parts.front(), record.base_directory, record.inputs);
+        const Result<std::shared_ptr<const CrewSpec>> crew = crew_in(logged->record);
         if (!crew.ok()) return crew.error();
         board_.adopt((*crew)->regions);
         note_crew(position, **crew);
@@ -461,6 +454,10 @@ bool Fold::scratch_left() const {
         const auto counted = scratch_entries_.find(number);
         return counted != scratch_entries_.end() && counted->second > 0;
     });
+}
+
+Result<std::shared_ptr<const CrewSpec>> Fold::crew_in(const Record& record) {
+    return crew_of(record.parts.empty() ? std::string() : record.parts.front(), record.base_directory, record.inputs);
 }
 
 Result<std::shared_ptr<const CrewSpec>> Fold::crew_of(const std::string& text, const std::string& base_directory,

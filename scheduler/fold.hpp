@@ -83,6 +83,8 @@ private:
     void feed_remarks(const LoggedRecord& logged);
     void note_crew(Position position, const CrewSpec& crew);
     [[nodiscard]] Result<Record> answer_remarks(Position at) const;
+    /// The crew that a record brings.
+    Result<std::shared_ptr<const CrewSpec>> crew_in(const Record& record);
     Result<std::shared_ptr<const CrewSpec>> crew_of(const std::string& text, const std::string& base_directory,
                                                     const std::string& inputs);
 

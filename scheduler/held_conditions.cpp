@@ -8,22 +8,6 @@
 namespace stele::matching {
 namespace {
 
-bool depends_on_time(const Term& term) {
-    switch (term.kind) {
-        case TermKind::quiet:
-        case TermKind::after:
-        case TermKind::every:
-            return true;
-        case TermKind::any:
-        case TermKind::negation:
-            return std::any_of(term.alternatives.begin(), term.alternatives.end(), [](const auto& alternative) {
-                return std::any_of(alternative.begin(), alternative.end(), depends_on_time);
-            });
-        default:
-            return false;
-    }
-}
-
 bool is_ordered(TermKind kind) { return kind == TermKind::min || kind == TermKind::max; }
 bool has_aggregate(TermKind kind) { return is_ordered(kind) || kind == TermKind::sum || kind == TermKind::avg; }
 

@@ -356,9 +356,7 @@ public:
     bool take_over(const ResumableMatcher& other, bool new_run, const OnEntry& on_entry) override {
         const auto* const same = dynamic_cast<const IncrementalMatcher*>(&other);
         if (same == nullptr || same->shape() != shape() || (new_run && hides_time_)) return false;
-        CheckpointWriter out;
-        same->save(out);
-        const std::string bytes = out.take();
+        const std::string bytes = checkpoint_of(*same);
         CheckpointLoaders loaders;
         loaders.entry = [same](const EntryId& id, Position) -> Result<EntryPtr> {
             return same->regions_[same->region_index_.find(id.region)->second]->entries.find(id.number);

@@ -53,22 +53,6 @@ void collect_dues(const Term& term, const Moment& moment, const Bindings& bindin
     }
 }
 
-bool depends_on_time(const Term& term) {
-    switch (term.kind) {
-        case TermKind::quiet:
-        case TermKind::after:
-        case TermKind::every:
-            return true;
-        case TermKind::any:
-        case TermKind::negation:
-            return std::any_of(term.alternatives.begin(), term.alternatives.end(), [](const auto& alternative) {
-                return std::any_of(alternative.begin(), alternative.end(), depends_on_time);
-            });
-        default:
-            return false;
-    }
-}
-
 void collect_regions(const Term& term, std::set<std::string>& regions) {
     if (!term.region.empty()) regions.insert(term.region);
     for (const auto& alternative : term.alternatives) {

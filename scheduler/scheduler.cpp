@@ -41,8 +41,6 @@ std::optional<std::size_t> idle_episode_index(const Condition& condition) {
     return std::nullopt;
 }
 
-bool is_timer(TermKind kind) { return kind == TermKind::quiet || kind == TermKind::after || kind == TermKind::every; }
-
 // The commits that the members are made of, newest first. What a timer let through was caused by what it
 // held back, so sources that wake each other slowly are one chain as well.
 std::vector<Position> causes_of(const SourceSpec& source, const std::vector<MatchPtr>& members) {
@@ -541,12 +539,15 @@ bool Scheduler::go_on_matching(const ResumableMatcher& old_matcher, const std::o
                                bool new_run) {
     if (goal_meter_ && !old_meter) return false;
     matcher_->set_order(goes_by_newest(strategy()));
-    const bool went_on = matcher_->take_over(old_matcher, new_run, [this](const EntryPtr& entry) {
-        const EntryChange change{EntryChange::Kind::added, entry->id, nullptr, entry};
-        if (goal_meter_) goal_meter_->commit({&change, 1}, true);
-    });
+    const bool went_on =
+        matcher_->take_over(old_matcher, new_run, [this](const EntryPtr& entry) { measure_active(entry); });
     if (went_on && goal_meter_) goal_meter_->take_over(*old_meter);
     return went_on;
+}
+
+void Scheduler::measure_active(const EntryPtr& entry) {
+    const EntryChange change{EntryChange::Kind::added, entry->id, nullptr, entry};
+    if (goal_meter_) goal_meter_->commit({&change, 1}, true);
 }
 
 // With others, and on a board that had none, from the log.

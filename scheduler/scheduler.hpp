@@ -237,6 +237,7 @@ private:
     Status read_crew(const Record& record, Position position);
     void begin_matching();
     bool go_on_matching(const ResumableMatcher& old_matcher, const std::optional<GoalMeter>& old_meter, bool new_run);
+    void measure_active(const EntryPtr& entry);
     Status match_again(Position position);
     void begin_agenda();
     void fold_fence(const Record& record, Position position);

@@ -94,10 +94,7 @@ void Scheduler::load(CheckpointReader& in) {
     if (!read.ok()) return in.fail(read.error());
     begin_matching();
     begin_agenda();
-    matcher_->load(in, [this](const EntryPtr& entry) {
-        const EntryChange change{EntryChange::Kind::added, entry->id, nullptr, entry};
-        if (goal_meter_) goal_meter_->commit({&change, 1}, true);
-    });
+    matcher_->load(in, [this](const EntryPtr& entry) { measure_active(entry); });
     if (!in.ok()) return;
     agenda_->load(in);
     cycles_->load(in);

@@ -11,16 +11,6 @@
 using namespace stele;
 using namespace stele::match_worlds;
 
-namespace {
-
-std::string bytes_of(const GoalMeter& meter) {
-    CheckpointWriter out;
-    meter.save(out);
-    return out.take();
-}
-
-}  // namespace
-
 TEST_CASE("a goal whose terms depend on one another is measured by what each asks alone") {
     Condition goal;
     goal.variables = {"t"};
@@ -67,7 +57,7 @@ TEST_CASE("a meter taken up from a checkpoint says nearer when the one that saw 
             from_outside.commit(now.changes, true);
             if (resumed) {
                 REQUIRE(resumed->commit(now.changes, outside) == said);
-                REQUIRE(bytes_of(*resumed) == bytes_of(all));
+                REQUIRE(checkpoint_of(*resumed) == checkpoint_of(all));
             }
             if (roll(dice, 4) != 0) continue;
             resumed.emplace(goal);
@@ -77,8 +67,8 @@ TEST_CASE("a meter taken up from a checkpoint says nearer when the one that saw 
             }
             GoalMeter anew = *resumed;
             anew.take_over(all);
-            REQUIRE(bytes_of(anew) == bytes_of(from_outside));
-            const std::string bytes = bytes_of(all);
+            REQUIRE(checkpoint_of(anew) == checkpoint_of(from_outside));
+            const std::string bytes = checkpoint_of(all);
             const CheckpointLoaders none;
             CheckpointReader in(bytes, none);
             resumed->load(in);

@@ -331,9 +331,7 @@ private:
             watched.push_back({watch.name, &watch.condition, watch.offer_all});
         }
         fetch();
-        CheckpointWriter out;
-        fast_->save(out);
-        const std::string bytes = out.take();
+        const std::string bytes = checkpoint_of(*fast_);
         std::unique_ptr<ResumableMatcher> resumed = make_incremental_matcher(
             std::move(watched), [this](const Match& match) { return taken_.count(match.key) > 0; });
         CheckpointLoaders loaders;
@@ -345,9 +343,7 @@ private:
         resumed->load(in, [](const EntryPtr&) {});
         const Status loaded = in.finish();
         if (!loaded.ok()) disagree("a checkpoint: " + loaded.error().message);
-        CheckpointWriter again;
-        resumed->save(again);
-        if (again.take() != bytes) disagree("a checkpoint that was taken up is another");
+        if (checkpoint_of(*resumed) != bytes) disagree("a checkpoint that was taken up is another");
         fast_ = std::move(resumed);
         std::map<Hash128, MatchPtr> before = std::exchange(offered_, {});
         fetch();

@@ -158,9 +158,7 @@ private:
                 if (new_run) matcher.begin_run(position, {time_});
                 matcher.clock(position, {time_});
                 for (const MatchPtr& match : matcher.take_delta().added) offered[which].insert(match->key);
-                CheckpointWriter out;
-                matcher.save(out);
-                known[which] = out.take();
+                known[which] = checkpoint_of(matcher);
             }
             REQUIRE(offered[0] == offered[1]);
             REQUIRE(known[0] == known[1]);
@@ -170,9 +168,7 @@ private:
     // Another matcher goes on from where this one is, and offers the same.
     void resume() {
         take_offers();
-        CheckpointWriter out;
-        fast_->save(out);
-        const std::string bytes = out.take();
+        const std::string bytes = checkpoint_of(*fast_);
         std::unique_ptr<ResumableMatcher> resumed =
             make_incremental_matcher(watched_, [this](const Match& match) { return taken_.count(match.key) > 0; });
         resumed->set_order(newest_first_);
@@ -185,9 +181,7 @@ private:
         resumed->load(in, [](const EntryPtr&) {});
         const Status loaded = in.finish();
         REQUIRE_MESSAGE(loaded.ok(), (loaded.ok() ? "" : loaded.error().message));
-        CheckpointWriter again;
-        resumed->save(again);
-        REQUIRE(again.take() == bytes);
+        REQUIRE(checkpoint_of(*resumed) == bytes);
         fast_ = std::move(resumed);
         const std::map<Hash128, MatchPtr> before = std::exchange(offered_, {});
         take_offers();

@@ -14,12 +14,6 @@ using namespace stele;
 
 namespace {
 
-std::string bytes_of(const Refraction& refraction) {
-    CheckpointWriter out;
-    refraction.save(out);
-    return out.take();
-}
-
 // Entries that change, and matches of two or fewer of them, some with episodes.
 class World {
 public:
@@ -125,13 +119,13 @@ private:
     }
 
     void resume() {
-        const std::string bytes = bytes_of(quick_);
+        const std::string bytes = checkpoint_of(quick_);
         const CheckpointLoaders none;
         CheckpointReader in(bytes, none);
         quick_ = {};
         quick_.load(in);
         REQUIRE(in.finish().ok());
-        REQUIRE(bytes_of(quick_) == bytes);
+        REQUIRE(checkpoint_of(quick_) == bytes);
     }
 
     void check() const {
