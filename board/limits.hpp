@@ -70,7 +70,7 @@ inline constexpr std::size_t chain_reads_max = 256;  // of one activation; with 
 
 inline constexpr std::size_t export_line_bytes_max = 512U << 20;  // of an exported board
 inline constexpr std::uint32_t index_block_records = 256;
-inline constexpr std::uint32_t index_segment_records = 8'192;    // a multiple of the block, at most 65,536
+inline constexpr std::uint32_t index_segment_records = 8'192;    // a multiple of the block
 inline constexpr std::uint64_t checkpoint_records_min = 8'192;   // in force: from one checkpoint to the next
 inline constexpr std::uint64_t checkpoint_bytes_a_record = 128;  // or as many records as make it cost this much each
 inline constexpr std::uint64_t checkpoint_turn_share = 64;       // when a run begins or stops, after so much less

@@ -4,10 +4,12 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cassert>
-#include <cstring>
 #include <deque>
 #include <optional>
+#include <utility>
 
 #include "board/bytes.hpp"
 #include "board/log/keys.hpp"
@@ -17,26 +19,67 @@ namespace {
 
 constexpr char segment_kind = 's';
 constexpr char block_kind = 'y';
-// A term is 48 bits of a hash: the upper ones say in which bucket of a segment it is, the next 32 stand there.
-constexpr int place_bits = 16;
+// A term is 32 bits of a hash. The upper ones say in which bucket of a segment it is, the rest stands there.
 constexpr int bucket_bits = 10;
-constexpr int term_bits = 48;
+constexpr int rest_bits = 32 - bucket_bits;
+constexpr std::size_t rest_bytes = (rest_bits + 7) / 8;
+constexpr std::size_t term_bytes = 4;
 constexpr std::size_t fetched_first = 4;  // segments of one term found at once; doubled up to fetched_max
 constexpr std::size_t fetched_max = 64;
-constexpr std::uint8_t as_list = 0;
-constexpr std::uint8_t as_bitmap = 1;
 
 // Seeded with the key of the board's family, so that boards of other families do not share their terms.
-std::uint64_t hash_of(const FamilyKey& family, RecordTermKind kind, std::string_view text) {
-    const std::string_view key(reinterpret_cast<const char*>(family.data()), family.size());
-    const std::uint64_t seed = read_be64(key) ^ (read_be64(key.substr(8)) + static_cast<std::uint64_t>(kind));
-    return XXH3_64bits_withSeed(text.data(), text.size(), seed) >> place_bits;
+class TermHash {
+public:
+    explicit TermHash(const FamilyKey& family) {
+        const std::string_view key(reinterpret_cast<const char*>(family.data()), family.size());
+        high_ = read_be64(key);
+        low_ = read_be64(key.substr(8));
+    }
+    std::uint32_t operator()(RecordTermKind kind, std::string_view text) const {
+        const std::uint64_t seed = high_ ^ (low_ + static_cast<std::uint64_t>(kind));
+        return static_cast<std::uint32_t>(XXH3_64bits_withSeed(text.data(), text.size(), seed) >> 32);
+    }
+
+private:
+    std::uint64_t high_ = 0;
+    std::uint64_t low_ = 0;
+};
+
+std::uint32_t bucket_of(std::uint32_t term) { return term >> rest_bits; }
+std::uint32_t rest_of(std::uint32_t term) { return term & ((1U << rest_bits) - 1); }
+
+// A posting is a term and, below it, the place of a record that has it.
+std::uint32_t term_of(std::uint64_t posting) { return static_cast<std::uint32_t>(posting >> 32); }
+std::uint32_t place_of(std::uint64_t posting) { return static_cast<std::uint32_t>(posting); }
+
+/// Sorts by the upper 32 bits; what is equal there stays in its order. By digits of 11 bits from the lowest one (radix
+/// sort; Knuth, The Art of Computer Programming 3, section 5.2.5): half of what an append cost was sorting by
+/// comparison.
+void sort_by_term(std::vector<std::uint64_t>& postings, std::vector<std::uint64_t>& other) {
+    constexpr int digit_bits = 11;
+    constexpr std::size_t digits = std::size_t{1} << digit_bits;
+    if (postings.size() < digits / 8) {
+        std::stable_sort(postings.begin(), postings.end(),
+                         [](std::uint64_t a, std::uint64_t b) { return term_of(a) < term_of(b); });
+        return;
+    }
+    other.resize(postings.size());
+    std::array<std::array<std::uint32_t, digits>, (32 + digit_bits - 1) / digit_bits> starts{};
+    const auto digit_of = [](std::uint64_t posting, std::size_t digit) {
+        return static_cast<std::size_t>(posting >> (32 + digit_bits * digit)) & (digits - 1);
+    };
+    for (const std::uint64_t posting : postings) {
+        for (std::size_t digit = 0; digit < starts.size(); ++digit) ++starts[digit][digit_of(posting, digit)];
+    }
+    for (std::size_t digit = 0; digit < starts.size(); ++digit) {
+        std::uint32_t next = 0;
+        for (std::uint32_t& start : starts[digit]) next += std::exchange(start, next);
+        for (const std::uint64_t posting : postings) other[starts[digit][digit_of(posting, digit)]++] = posting;
+        postings.swap(other);
+    }
 }
 
-std::uint64_t bucket_of(std::uint64_t term) { return term >> (term_bits - bucket_bits); }
-std::uint32_t rest_of(std::uint64_t term) { return static_cast<std::uint32_t>(term >> (term_bits - bucket_bits - 32)); }
-
-std::string bucket_prefix(BoardNumber board, std::uint64_t bucket) {
+std::string bucket_prefix(BoardNumber board, std::uint32_t bucket) {
     std::string key(1, segment_kind);
     append_be64(key, board.number);
     key.push_back(static_cast<char>(bucket >> 8));
@@ -44,7 +87,7 @@ std::string bucket_prefix(BoardNumber board, std::uint64_t bucket) {
     return key;
 }
 
-std::string segment_key(BoardNumber board, std::uint64_t bucket, std::uint32_t segment) {
+std::string segment_key(BoardNumber board, std::uint32_t bucket, std::uint32_t segment) {
     std::string key = bucket_prefix(board, bucket);
     append_be32(key, segment);
     return key;
@@ -62,71 +105,130 @@ Error damaged(const char* why) {
                                          "); it is made from the log: stele verify --repair makes it anew"};
 }
 
-/// The places of one term in a bucket; nothing when it is not there. `damaged` when the bucket cannot be read.
-std::optional<std::string> find_in_bucket(std::string_view bucket, std::uint32_t rest, bool& damaged) {
-    ByteReader in(bucket);
-    while (in.ok() && !in.at_end()) {
-        const std::uint32_t found = read_be32(in.raw(4));
-        const std::string_view places = in.text();
-        if (!in.ok()) break;
-        if (found == rest) return std::string(places);
-        if (found > rest) return std::nullopt;  // they stand in order
-    }
-    damaged = damaged || !in.ok();
-    return std::nullopt;
-}
+std::size_t bitmap_bytes(std::uint32_t size) { return (size + 7) / 8; }
 
-std::string encode_places(const std::vector<std::uint64_t>& postings, std::size_t from, std::size_t to,
-                          std::uint32_t segment_records) {
-    ByteWriter list;
-    list.u8(as_list);
+/// False when these are no places below `size`.
+template <class Visit>
+bool for_each_place(std::string_view bytes, std::uint32_t size, const Visit& visit) {
+    if (bytes.size() == bitmap_bytes(size)) {
+        for (std::size_t i = 0; i < bytes.size(); ++i) {
+            for (unsigned bits = static_cast<unsigned char>(bytes[i]); bits != 0; bits &= bits - 1) {
+                const auto place =
+                    static_cast<std::uint32_t>(8 * i) + static_cast<std::uint32_t>(std::countr_zero(bits));
+                if (place >= size) return false;
+                visit(place);
+            }
+        }
+        return true;
+    }
+    ByteReader in(bytes);
     std::uint64_t next = 0;
-    for (std::size_t i = from; i < to; ++i) {
-        const std::uint64_t place = postings[i] & 0xffff;
-        list.varint(place - next);
-        next = place + 1;
+    while (!in.at_end()) {
+        const std::uint64_t step = in.varint();
+        if (!in.ok() || step >= size || next + step >= size) return false;
+        visit(static_cast<std::uint32_t>(next + step));
+        next += step + 1;
     }
-    const std::size_t bitmap_bytes = (segment_records + 7) / 8;
-    if (list.bytes().size() <= bitmap_bytes + 1) return list.take();
-    std::string bitmap(1 + bitmap_bytes, '\0');
-    bitmap[0] = static_cast<char>(as_bitmap);
-    for (std::size_t i = from; i < to; ++i) {
-        const std::uint64_t place = postings[i] & 0xffff;
-        bitmap[1 + place / 8] = static_cast<char>(bitmap[1 + place / 8] | (1 << (place % 8)));
-    }
-    return bitmap;
+    return true;
 }
 
-/// Which records of a segment, by place.
+/// Terms in order, each in so many bytes and with its places below `size`: a list of the distances between them where
+/// that is shorter than a bit for each place. Which of the two it is, the length tells.
+class TermListWriter {
+public:
+    TermListWriter(std::size_t bytes, std::uint32_t size)
+        : term_bytes_(bytes), bitmap_bytes_(bitmap_bytes(size)), places_(bitmap_bytes_ + varint_bytes_max, '\0') {}
+
+    void add(std::uint32_t term, const std::vector<std::uint32_t>& places) {
+        for (std::size_t byte = term_bytes_; byte-- > 0;) terms_ += static_cast<char>(term >> (8 * byte));
+        const std::string_view encoded = encode(places);
+        char length[varint_bytes_max];
+        terms_.append(length, put_varint(length, static_cast<std::uint32_t>(encoded.size())));
+        terms_.append(encoded);
+    }
+    std::string take() { return std::move(terms_); }
+
+private:
+    static constexpr std::size_t varint_bytes_max = 5;
+
+    static char* put_varint(char* at, std::uint32_t value) {
+        for (; value >= 0x80; value >>= 7) *at++ = static_cast<char>(value | 0x80);
+        *at++ = static_cast<char>(value);
+        return at;
+    }
+
+    std::string_view encode(const std::vector<std::uint32_t>& places) {
+        char* at = places_.data();
+        const char* const too_long = at + bitmap_bytes_;
+        std::uint32_t next = 0;
+        for (std::size_t i = 0; i < places.size() && at < too_long; ++i) {
+            at = put_varint(at, places[i] - next);
+            next = places[i] + 1;
+        }
+        if (at < too_long) return {places_.data(), at};
+        std::fill_n(places_.begin(), bitmap_bytes_, '\0');
+        for (const std::uint32_t place : places) {
+            places_[place / 8] = static_cast<char>(places_[place / 8] | 1 << (place % 8));
+        }
+        return std::string_view(places_).substr(0, bitmap_bytes_);
+    }
+
+    std::size_t term_bytes_;
+    std::size_t bitmap_bytes_;
+    std::string places_;
+    std::string terms_;
+};
+
+/// Visits terms, each with the bytes of its places, until `visit` returns false. A term takes so many bytes there.
+/// False when the terms cannot be read or are not in order.
+template <class Visit>
+bool for_each_listed(std::string_view terms, std::size_t bytes, const Visit& visit) {
+    ByteReader in(terms);
+    std::optional<std::uint32_t> before;
+    while (!in.at_end()) {
+        std::uint32_t term = 0;
+        for (const char byte : in.raw(bytes)) term = term << 8 | static_cast<unsigned char>(byte);
+        const std::string_view places = in.text();
+        if (!in.ok() || (before && *before >= term)) return false;
+        before = term;
+        if (!visit(term, places)) return true;
+    }
+    return true;
+}
+
+bool is_block(std::string_view terms, std::uint32_t size) {
+    bool readable = true;
+    const bool in_order = for_each_listed(terms, term_bytes, [&](std::uint32_t, std::string_view places) {
+        return readable = for_each_place(places, size, [](std::uint32_t) {});
+    });
+    return in_order && readable;
+}
+
+/// The places of one term; empty when it is not there.
+Result<std::string_view> places_among(std::string_view terms, std::size_t bytes, std::uint32_t sought) {
+    std::string_view found;
+    const bool readable = for_each_listed(terms, bytes, [&](std::uint32_t term, std::string_view places) {
+        if (term == sought) found = places;
+        return term < sought;
+    });
+    if (!readable) return damaged("a list of terms cannot be read");
+    return found;
+}
+
+/// Which records of a segment or block, by place.
 class PlaceSet {
 public:
     explicit PlaceSet(std::uint32_t size) : size_(size), words_((size + 63) / 64) {}
 
-    void insert(std::uint64_t place) { words_[place / 64] |= 1ULL << (place % 64); }
     [[nodiscard]] bool contains(std::uint64_t place) const { return (words_[place / 64] >> (place % 64) & 1) != 0; }
     void keep_only(const PlaceSet& other) {
         for (std::size_t i = 0; i < words_.size(); ++i) words_[i] &= other.words_[i];
     }
-    bool insert_encoded(std::string_view bytes) {
-        ByteReader in(bytes);
-        const std::uint8_t form = in.u8();
-        if (form == as_bitmap) {
-            const std::string_view bits = in.raw((size_ + 7) / 8);
-            if (!in.ok() || !in.at_end()) return false;
-            for (std::uint64_t place = 0; place < size_; ++place) {
-                if ((static_cast<unsigned char>(bits[place / 8]) >> (place % 8) & 1) != 0) insert(place);
-            }
-            return true;
-        }
-        if (form != as_list) return false;
-        std::uint64_t next = 0;
-        while (in.ok() && !in.at_end()) {
-            const std::uint64_t step = in.varint();
-            if (step >= size_ || next + step >= size_) return false;
-            insert(next + step);
-            next += step + 1;
-        }
-        return in.ok();
+    Status insert_encoded(std::string_view bytes) {
+        const bool readable = for_each_place(
+            bytes, size_, [this](std::uint32_t place) { words_[place / 64] |= std::uint64_t{1} << (place % 64); });
+        if (!readable) return damaged("a list of records cannot be read");
+        return Done{};
     }
 
 private:
@@ -137,7 +239,7 @@ private:
 /// The segments that have a term, in one direction, read a few at a time.
 class TermCursor {
 public:
-    TermCursor(const StateStore& store, BoardNumber board, std::uint64_t term, bool reverse)
+    TermCursor(const StateStore& store, BoardNumber board, std::uint32_t term, bool reverse)
         : store_(store), board_(board), term_(term), reverse_(reverse) {}
 
     /// The nearest segment from `segment` to `limit`, in the cursor's direction, that has the term. What lies
@@ -167,26 +269,29 @@ private:
         std::int64_t first = segment;
         if (looked_to_) first = reverse_ ? std::min(first, *looked_to_) : std::max(first, *looked_to_);
         if (reverse_ ? first < limit : first > limit) return Done{};
-        const std::uint64_t bucket = bucket_of(term_);
+        const std::uint32_t bucket = bucket_of(term_);
         const auto low = static_cast<std::uint32_t>(reverse_ ? limit : first);
         const auto high = static_cast<std::uint32_t>(reverse_ ? first : limit);
-        bool unreadable = false;
+        Status bad = Done{};
         std::size_t wanted = count_;
         const std::size_t prefix_bytes = bucket_prefix(board_, bucket).size();
         const Status scanned =
             store_.scan(Column::terms, segment_key(board_, bucket, low), segment_key(board_, bucket, high) + '\0',
                         reverse_, [&](std::string_view key, std::string_view value) {
-                            unreadable = unreadable || key.size() != prefix_bytes + 4;
-                            if (unreadable) return false;
-                            std::optional<std::string> places = find_in_bucket(value, rest_of(term_), unreadable);
-                            if (places) {
-                                fetched_.push_back({read_be32(key.substr(prefix_bytes)), std::move(*places)});
+                            if (key.size() != prefix_bytes + 4) {
+                                bad = damaged("a key is too short or too long");
+                                return false;
+                            }
+                            const Result<std::string_view> places = places_among(value, rest_bytes, rest_of(term_));
+                            if (!places.ok()) return bad = places.error(), false;
+                            if (!places->empty()) {
+                                fetched_.push_back({read_be32(key.substr(prefix_bytes)), std::string(*places)});
                                 --wanted;
                             }
-                            return wanted > 0 && !unreadable;
+                            return wanted > 0;
                         });
         if (!scanned.ok()) return scanned;
-        if (unreadable) return damaged("a bucket cannot be read");
+        if (!bad.ok()) return bad;
         looked_to_ = (wanted > 0 ? std::int64_t{limit} : std::int64_t{fetched_.back().segment}) + step;
         count_ = std::min(count_ * 2, fetched_max);
         return Done{};
@@ -194,7 +299,7 @@ private:
 
     const StateStore& store_;
     BoardNumber board_;
-    std::uint64_t term_;
+    std::uint32_t term_;
     bool reverse_;
     /// The next segment that has not been looked at, in its direction.
     std::optional<std::int64_t> looked_to_;
@@ -202,33 +307,43 @@ private:
     std::deque<Fetched> fetched_;
 };
 
+Result<std::string> stored_block(const StateStore& store, BoardNumber board, std::uint64_t block) {
+    Result<std::optional<std::string>> stored = store.get(Column::terms, block_key(board, block));
+    if (!stored.ok()) return stored.error();
+    if (!stored->has_value()) return damaged("a block is missing");
+    return std::move(**stored);
+}
+
 }  // namespace
 
 // ---- writing ----------------------------------------------------------------------------------
 
 RecordIndexWriter::RecordIndexWriter(BoardNumber board, const FamilyKey& family, IndexShape shape)
     : board_(board), family_(family), shape_(shape) {
-    assert(shape.segment_records % shape.block_records == 0 && shape.segment_records <= 1U << place_bits);
+    assert(shape.segment_records % shape.block_records == 0);
+    start_segment();
 }
 
-Status RecordIndexWriter::open(Position last, const RecordLoader& load) {
-    postings_.clear();
-    block_from_ = 0;
-    for (std::uint64_t at = last.number / shape_.segment_records * shape_.segment_records + 1; at <= last.number;
-         ++at) {
+Status RecordIndexWriter::open(const StateStore& store, Position last, const RecordLoader& load) {
+    start_segment();
+    const std::uint64_t full = last.number / shape_.block_records;
+    for (std::uint64_t block = first_block_of(last); block < full; ++block) {
+        Result<std::string> terms = stored_block(store, board_, block);
+        if (!terms.ok()) return terms.error();
+        if (!is_block(*terms, shape_.block_records)) return damaged("a block cannot be read");
+        blocks_.push_back(std::move(*terms));
+    }
+    for (std::uint64_t at = full * shape_.block_records + 1; at <= last.number; ++at) {
         const Result<std::shared_ptr<const LoggedRecord>> logged = load({at});
         if (!logged.ok()) return logged.error();
         note(**logged);
-        if (at % shape_.block_records == 0) block_from_ = postings_.size();
     }
     return Done{};
 }
 
 Status RecordIndexWriter::begin(Position last, const RecordLoader& load, StoreBatch& batch) {
-    postings_.clear();
-    block_from_ = 0;
-    for (std::uint64_t at = last.number / shape_.segment_records * shape_.segment_records + 1; at <= last.number;
-         ++at) {
+    start_segment();
+    for (std::uint64_t at = first_block_of(last) * shape_.block_records + 1; at <= last.number; ++at) {
         const Result<std::shared_ptr<const LoggedRecord>> logged = load({at});
         if (!logged.ok()) return logged.error();
         add(**logged, batch);
@@ -236,68 +351,99 @@ Status RecordIndexWriter::begin(Position last, const RecordLoader& load, StoreBa
     return Done{};
 }
 
+std::uint64_t RecordIndexWriter::first_block_of(Position last) const {
+    return last.number / shape_.segment_records * (shape_.segment_records / shape_.block_records);
+}
+
+void RecordIndexWriter::start_segment() {
+    blocks_.clear();
+    start_block();
+}
+
+void RecordIndexWriter::start_block() {
+    postings_.clear();
+    noted_.fill(UINT64_MAX);  // no posting: no block has so many places
+}
+
 void RecordIndexWriter::note(const LoggedRecord& logged) {
-    const std::uint64_t place = (logged.position.number - 1) % shape_.segment_records;
-    const std::size_t from = postings_.size();
+    const std::uint64_t place = (logged.position.number - 1) % shape_.block_records;
+    const TermHash hash(family_);
     for_each_term(logged, [&](RecordTermKind kind, std::string_view text) {
-        postings_.push_back(hash_of(family_, kind, text) << place_bits | place);
+        const std::uint32_t term = hash(kind, text);
+        const std::uint64_t posting = std::uint64_t{term} << 32 | place;
+        std::uint64_t& noted = noted_[term % noted_.size()];
+        if (noted == posting) return;
+        noted = posting;
+        postings_.push_back(posting);
     });
-    const auto begin = postings_.begin() + static_cast<std::ptrdiff_t>(from);
-    std::sort(begin, postings_.end());
-    postings_.erase(std::unique(begin, postings_.end()), postings_.end());
 }
 
 void RecordIndexWriter::add(const LoggedRecord& logged, StoreBatch& batch) {
     note(logged);
     const std::uint64_t count = logged.position.number;
+    if (count % shape_.block_records != 0) return;
+    finish_block();
     if (count % shape_.segment_records == 0) {
         write_segment(count / shape_.segment_records - 1, batch);
-    } else if (count % shape_.block_records == 0) {
-        write_block(count / shape_.block_records - 1, batch);
+    } else {
+        batch.put(Column::terms, block_key(board_, count / shape_.block_records - 1), blocks_.back());
     }
 }
 
-void RecordIndexWriter::write_block(std::uint64_t block, StoreBatch& batch) {
-    ByteWriter out;
-    std::size_t at = block_from_;
-    const std::uint64_t first_place = block * shape_.block_records % shape_.segment_records;
-    for (std::uint64_t place = first_place; place < first_place + shape_.block_records; ++place) {
-        std::size_t end = at;
-        while (end < postings_.size() && (postings_[end] & 0xffff) == place) ++end;
-        out.varint(end - at);
-        for (; at < end; ++at) {
-            // The upper half of a term will do: what is found is checked against the record.
-            for (int shift = 56; shift >= 32; shift -= 8) out.u8(static_cast<std::uint8_t>(postings_[at] >> shift));
+void RecordIndexWriter::finish_block() {
+    sort_by_term(postings_, scratch_);
+    TermListWriter terms(term_bytes, shape_.block_records);
+    std::vector<std::uint32_t> places;
+    for (std::size_t at = 0; at < postings_.size();) {
+        const std::uint32_t term = term_of(postings_[at]);
+        places.clear();
+        for (; at < postings_.size() && term_of(postings_[at]) == term; ++at) {
+            const std::uint32_t place = place_of(postings_[at]);
+            if (places.empty() || places.back() != place) places.push_back(place);
         }
+        terms.add(term, places);
     }
-    batch.put(Column::terms, block_key(board_, block), out.take());
-    block_from_ = postings_.size();
+    blocks_.push_back(terms.take());
+    start_block();
 }
 
 void RecordIndexWriter::write_segment(std::uint64_t segment, StoreBatch& batch) {
-    std::sort(postings_.begin(), postings_.end());
-    for (std::size_t from = 0; from < postings_.size();) {
-        const std::uint64_t bucket = bucket_of(postings_[from] >> place_bits);
-        ByteWriter out;
-        while (from < postings_.size() && bucket_of(postings_[from] >> place_bits) == bucket) {
-            const std::uint32_t rest = rest_of(postings_[from] >> place_bits);
-            std::size_t to = from;
-            while (to < postings_.size() && bucket_of(postings_[to] >> place_bits) == bucket &&
-                   rest_of(postings_[to] >> place_bits) == rest) {
-                ++to;
+    struct Listed {
+        std::uint32_t first_place;
+        std::string_view places;
+    };
+    std::vector<Listed> lists;
+    std::vector<std::uint64_t> order;  // by term, then by block: the term above the number of its list
+    for (std::size_t block = 0; block < blocks_.size(); ++block) {
+        const auto first_place = static_cast<std::uint32_t>(block * shape_.block_records);
+        for_each_listed(blocks_[block], term_bytes, [&](std::uint32_t term, std::string_view list) {
+            order.push_back(std::uint64_t{term} << 32 | lists.size());
+            lists.push_back({first_place, list});
+            return true;
+        });
+    }
+    sort_by_term(order, scratch_);
+    TermListWriter terms(rest_bytes, shape_.segment_records);
+    std::vector<std::uint32_t> places;
+    for (std::size_t at = 0; at < order.size();) {
+        const std::uint32_t bucket = bucket_of(term_of(order[at]));
+        while (at < order.size() && bucket_of(term_of(order[at])) == bucket) {
+            const std::uint32_t term = term_of(order[at]);
+            places.clear();
+            for (; at < order.size() && term_of(order[at]) == term; ++at) {
+                const Listed& list = lists[place_of(order[at])];
+                for_each_place(list.places, shape_.block_records,
+                               [&](std::uint32_t place) { places.push_back(list.first_place + place); });
             }
-            for (int shift = 24; shift >= 0; shift -= 8) out.u8(static_cast<std::uint8_t>(rest >> shift));
-            out.text(encode_places(postings_, from, to, shape_.segment_records));
-            from = to;
+            terms.add(rest_of(term), places);
         }
-        batch.put(Column::terms, segment_key(board_, bucket, static_cast<std::uint32_t>(segment)), out.take());
+        batch.put(Column::terms, segment_key(board_, bucket, static_cast<std::uint32_t>(segment)), terms.take());
     }
-    const std::uint64_t blocks = shape_.segment_records / shape_.block_records;
-    for (std::uint64_t block = segment * blocks; block + 1 < (segment + 1) * blocks; ++block) {
-        batch.erase(Column::terms, block_key(board_, block));
+    const std::uint64_t first = segment * (shape_.segment_records / shape_.block_records);
+    for (std::size_t block = 0; block + 1 < blocks_.size(); ++block) {
+        batch.erase(Column::terms, block_key(board_, first + block));
     }
-    postings_.clear();
-    block_from_ = 0;
+    start_segment();
 }
 
 // ---- reading ----------------------------------------------------------------------------------
@@ -339,12 +485,12 @@ struct RecordIndex::Search {
         if (sealed == 0 || from.number > until.number || from.number > sealed * size) return Done{};
         const auto low = static_cast<std::uint32_t>((from.number - 1) / size);
         const auto high = static_cast<std::uint32_t>(std::min((until.number - 1) / size, sealed - 1));
+        const TermHash hash(index.family_);
         std::vector<std::vector<TermCursor>> groups;
         for (const std::vector<RecordTerm>& any : query) {
             groups.emplace_back();
             for (const RecordTerm& term : any) {
-                groups.back().emplace_back(index.store_, index.board_, hash_of(index.family_, term.kind, term.text),
-                                           reverse);
+                groups.back().emplace_back(index.store_, index.board_, hash(term.kind, term.text), reverse);
             }
         }
         std::uint32_t segment = reverse ? high : low;
@@ -376,16 +522,19 @@ struct RecordIndex::Search {
         return Done{};
     }
 
-    Status one_segment(std::uint32_t segment, std::vector<std::vector<TermCursor>>& groups) {
-        const std::uint32_t size = index.shape_.segment_records;
+    // The records of a part of the log that have, for each element of the query, one of its terms. `places_of(group,
+    // i)` gives the places of one term there, empty where there are none.
+    template <class PlacesOf>
+    Status one_part(std::uint64_t first, std::uint32_t size, const PlacesOf& places_of) {
         std::optional<PlaceSet> all;
-        for (std::vector<TermCursor>& group : groups) {
+        for (std::size_t group = 0; group < query.size(); ++group) {
             PlaceSet any(size);
-            for (TermCursor& cursor : group) {
-                const Result<std::optional<std::uint32_t>> found = cursor.seek(segment, segment);
-                if (!found.ok()) return found.error();
-                if (!found->has_value()) continue;
-                if (!any.insert_encoded(cursor.places())) return damaged("a list of records cannot be read");
+            for (std::size_t i = 0; i < query[group].size(); ++i) {
+                const Result<std::string_view> places = places_of(group, i);
+                if (!places.ok()) return places.error();
+                if (places->empty()) continue;
+                const Status inserted = any.insert_encoded(*places);
+                if (!inserted.ok()) return inserted;
             }
             if (all) {
                 all->keep_only(any);
@@ -393,9 +542,19 @@ struct RecordIndex::Search {
                 all = std::move(any);
             }
         }
-        const std::uint64_t first = std::uint64_t{segment} * size + 1;
         return look_through(first, first + size - 1,
                             [&](std::uint64_t position) { return !all || all->contains(position - first); });
+    }
+
+    Status one_segment(std::uint32_t segment, std::vector<std::vector<TermCursor>>& groups) {
+        const std::uint32_t size = index.shape_.segment_records;
+        return one_part(std::uint64_t{segment} * size + 1, size,
+                        [&](std::size_t group, std::size_t i) -> Result<std::string_view> {
+                            TermCursor& cursor = groups[group][i];
+                            const Result<std::optional<std::uint32_t>> found = cursor.seek(segment, segment);
+                            if (!found.ok()) return found.error();
+                            return found->has_value() ? std::string_view(cursor.places()) : std::string_view();
+                        });
     }
 
     Status blocks() {
@@ -411,44 +570,16 @@ struct RecordIndex::Search {
     }
 
     Status one_block(std::uint64_t block) {
-        const std::uint64_t size = index.shape_.block_records;
+        const std::uint32_t size = index.shape_.block_records;
         const std::uint64_t first = block * size + 1;
         if (first > until.number || first + size - 1 < from.number) return Done{};
-        const Result<std::optional<std::string>> stored =
-            index.store_.get(Column::terms, block_key(index.board_, block));
-        if (!stored.ok()) return stored.error();
-        if (!stored->has_value()) return damaged("a block is missing");
-        // Terms as they stand in the block: what is compared most often is compared as bytes.
-        std::vector<std::vector<std::string>> wanted;
-        for (const std::vector<RecordTerm>& any : query) {
-            wanted.emplace_back();
-            for (const RecordTerm& term : any) {
-                std::string bytes;
-                append_be32(bytes, static_cast<std::uint32_t>(hash_of(index.family_, term.kind, term.text) >> 16));
-                wanted.back().push_back(std::move(bytes));
-            }
-        }
-        std::vector<bool> worth;
-        ByteReader in(**stored);
-        const auto has = [](std::string_view terms, const std::string& term) {
-            std::uint32_t sought = 0;
-            std::memcpy(&sought, term.data(), sizeof sought);
-            for (std::size_t at = 0; at < terms.size(); at += sizeof sought) {
-                std::uint32_t found = 0;
-                std::memcpy(&found, terms.data() + at, sizeof found);
-                if (found == sought) return true;
-            }
-            return false;
-        };
-        for (std::uint64_t place = 0; place < size; ++place) {
-            const std::string_view terms = in.raw(in.count(4) * 4);
-            worth.push_back(std::all_of(wanted.begin(), wanted.end(), [&](const std::vector<std::string>& any) {
-                return std::any_of(any.begin(), any.end(), [&](const std::string& term) { return has(terms, term); });
-            }));
-        }
-        if (!in.ok() || !in.at_end()) return damaged("a block cannot be read");
-        return look_through(first, first + size - 1,
-                            [&](std::uint64_t position) { return bool(worth[position - first]); });
+        const Result<std::string> terms = stored_block(index.store_, index.board_, block);
+        if (!terms.ok()) return terms.error();
+        const TermHash hash(index.family_);
+        return one_part(first, size, [&](std::size_t group, std::size_t i) {
+            const RecordTerm& term = query[group][i];
+            return places_among(*terms, term_bytes, hash(term.kind, term.text));
+        });
     }
 
     Status tail() {

@@ -6,11 +6,13 @@
 // hash, one key for each bucket, every term with the places of its records as a list or, where they are
 // many, a bitmap. Only hashes stand there, so what the index answers is checked against the record. (A key
 // for each term was three times as many keys as the records themselves have, and cost more than they do.)
-// Within the newest segment, each full block of records has one key that lists the terms of each record;
-// the rest of the log, shorter than a block, is read itself. The shape is that of a search engine's segments
-// (Zobel and Moffat, "Inverted files for text search engines", 2006) with one merge.
+// Within the newest segment, each full block of records has one key for all its terms, in the same form, and
+// the blocks of a segment are merged when it is full; the rest of the log, shorter than a block, is read itself. The
+// shape is that of a search engine's segments (Zobel and Moffat, "Inverted files for text search engines", 2006) with
+// one merge.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -38,24 +40,28 @@ class RecordIndexWriter {
 public:
     RecordIndexWriter(BoardNumber board, const FamilyKey& family, IndexShape shape = {});
 
-    /// Takes up a log that ends at `last`, whose index is complete up to there.
-    Status open(Position last, const RecordLoader& load);
+    /// Takes up a log that ends at `last`, whose index is complete up to there. `corrupt`: a block cannot be read.
+    Status open(const StateStore& store, Position last, const RecordLoader& load);
     /// The same for a log whose newest segment has no blocks of its own yet: they go into `batch`.
     Status begin(Position last, const RecordLoader& load, StoreBatch& batch);
     /// The next record, in order of position. What it completes goes into `batch`.
     void add(const LoggedRecord& logged, StoreBatch& batch);
 
 private:
+    [[nodiscard]] std::uint64_t first_block_of(Position last) const;
+    void start_segment();
+    void start_block();
     void note(const LoggedRecord& logged);
-    void write_block(std::uint64_t block, StoreBatch& batch);
+    void finish_block();
     void write_segment(std::uint64_t segment, StoreBatch& batch);
 
     BoardNumber board_;
     FamilyKey family_;
     IndexShape shape_;
-    /// RecordTerm in the upper 48 bits, place in the segment below; of the segment in the making.
-    std::vector<std::uint64_t> postings_;
-    std::size_t block_from_ = 0;  // first posting of the block in the making
+    std::vector<std::uint64_t> postings_;  // of the block in the making: term above, place in the block below
+    std::vector<std::uint64_t> scratch_;
+    std::array<std::uint64_t, 1'024> noted_;  // the newest posting of some terms: texts say most words more than once
+    std::vector<std::string> blocks_;         // of the segment in the making, as they are stored
 };
 
 /// What is looked for: records that have, for each element, at least one of its terms.

@@ -1,6 +1,7 @@
 #include "board/text_tokens.hpp"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 
 namespace stele {
@@ -11,13 +12,24 @@ constexpr std::size_t group_digits = 3;
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
-// Bytes beyond ASCII are letters of some script: nobody looks for half a word.
-bool is_word_char(char c) {
-    return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' ||
-           static_cast<unsigned char>(c) >= 0x80;
-}
+bool is_ascii(char c) { return static_cast<unsigned char>(c) < 0x80; }
 
-char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
+// What a byte is within a word: in lower case, or 0 where it ends one. Bytes beyond ASCII are letters of some
+// script: nobody looks for half a word.
+constexpr std::array<char, 256> word_chars = [] {
+    std::array<char, 256> chars{};
+    for (std::size_t i = 0; i < chars.size(); ++i) {
+        const char c = static_cast<char>(i);
+        const bool is_upper = c >= 'A' && c <= 'Z';
+        const bool is_other = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || i >= 0x80;
+        if (is_upper) chars[i] = static_cast<char>(c - 'A' + 'a');
+        if (is_other) chars[i] = c;
+    }
+    return chars;
+}();
+
+char word_char(char c) { return word_chars[static_cast<unsigned char>(c)]; }
+bool is_word_char(char c) { return word_char(c) != 0; }
 
 std::size_t digits_at(std::string_view text, std::size_t at) {
     std::size_t end = at;
@@ -66,7 +78,8 @@ std::size_t skip_spaces(std::string_view text, std::size_t at) {
 bool starts_with_word(std::string_view text, std::size_t at, std::string_view word) {
     if (text.size() - at < word.size()) return false;
     for (std::size_t i = 0; i < word.size(); ++i) {
-        if (lower(text[at + i]) != word[i]) return false;
+        const char c = text[at + i];
+        if ((c == ' ' ? c : word_char(c)) != word[i]) return false;
     }
     return at + word.size() == text.size() || !is_word_char(text[at + word.size()]);
 }
@@ -158,16 +171,18 @@ bool any_text(const Value& value, std::string* path, const std::function<bool(st
 }  // namespace
 
 void for_each_token(std::string_view text, const std::function<void(TokenKind, std::string_view)>& visit) {
-    std::string word;
+    std::array<char, token_bytes_max> word;
     std::size_t at = 0;
     while (at < text.size()) {
         if (!is_word_char(text[at])) {
             ++at;
             continue;
         }
-        if (const std::size_t sign = sign_bytes(text, at); sign > 0) {
-            at += sign;
-            continue;
+        if (!is_ascii(text[at])) {
+            if (const std::size_t sign = sign_bytes(text, at); sign > 0) {
+                at += sign;
+                continue;
+            }
         }
         if (is_digit(text[at])) {
             ScannedNumber number;
@@ -180,12 +195,19 @@ void for_each_token(std::string_view text, const std::function<void(TokenKind, s
                 continue;
             }
         }
-        word.clear();
-        while (at < text.size() && is_word_char(text[at]) && sign_bytes(text, at) == 0) {
-            if (word.size() < token_bytes_max) word += lower(text[at]);
-            ++at;
+        std::size_t length = 0;
+        // Nearly all of most texts; nothing but speed hangs on this loop.
+        for (const std::size_t end = std::min(text.size(), at + word.size()); at < end; ++at) {
+            const char c = word_char(text[at]);
+            if (c == 0 || !is_ascii(c)) break;
+            word[length++] = c;
         }
-        visit(TokenKind::word, word);
+        for (; at < text.size(); ++at) {
+            const char c = word_char(text[at]);
+            if (c == 0 || (!is_ascii(c) && sign_bytes(text, at) > 0)) break;
+            if (length < word.size()) word[length++] = c;
+        }
+        visit(TokenKind::word, std::string_view(word.data(), length));
     }
 }
 

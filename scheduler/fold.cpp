@@ -113,7 +113,8 @@ Result<Folded> Fold::apply(std::shared_ptr<const LoggedRecord> logged, const Jud
 
 Status Fold::keep_index(const FamilyKey& family) {
     index_.emplace(board_.entries().board(), family);
-    return index_->open(board_.meta().last, [this](Position position) { return board_.entries().record(position); });
+    return index_->open(board_.entries().store(), board_.meta().last,
+                        [this](Position position) { return board_.entries().record(position); });
 }
 
 Result<Folded> Fold::take(Record record, const Salt& salt, StoreBatch& batch, std::string& frame) {

@@ -33,7 +33,7 @@
 namespace stele {
 namespace {
 
-constexpr std::uint64_t data_format = 2;
+constexpr std::uint64_t data_format = 3;
 constexpr std::string_view format_prefix = "stele-data ";
 constexpr std::size_t format_bytes_max = 64;
 constexpr std::array<const char*, column_count> column_names = {"log", "entries", "meta", "blobs", "terms"};

@@ -402,13 +402,13 @@ TEST_CASE("a directory of another format or of someone else is refused and left 
     CHECK_FALSE(std::filesystem::exists(folder.path() + "/owner.lock"));
 
     open_owned(folder.data()).reset();
-    set_file_bytes(folder.data() + "/FORMAT", "stele-data 3\n");
-    CHECK(refusal(folder.data()).find("has format 3, this release reads format 2; open it with a newer") !=
+    set_file_bytes(folder.data() + "/FORMAT", "stele-data 4\n");
+    CHECK(refusal(folder.data()).find("has format 4, this release reads format 3; open it with a newer") !=
           std::string::npos);
     set_file_bytes(folder.data() + "/FORMAT", "stele-data 0\n");
     CHECK(refusal(folder.data()).find("an older release") != std::string::npos);
     for (const char* garbled :
-         {"", "stele-data 2", "stele-data \n", "stele-data 1x\n", "stele-data 99999999999999999999\n"}) {
+         {"", "stele-data 3", "stele-data \n", "stele-data 1x\n", "stele-data 99999999999999999999\n"}) {
         set_file_bytes(folder.data() + "/FORMAT", garbled);
         CHECK(refusal(folder.data()).find("cannot be read") != std::string::npos);
     }

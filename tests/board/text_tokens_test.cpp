@@ -43,6 +43,31 @@ TEST_CASE("a text is words in lower case and numbers in one spelling") {
     CHECK(tokens_of(std::string(1000, 'a')).front().text.size() == token_bytes_max);
 }
 
+TEST_CASE("the words of any text are what is left between its signs") {
+    std::mt19937 random(3);
+    const std::vector<std::string> signs = {" ", ".", "-",      "\n",     "%",      "@",      "[",      "`",
+                                            "{", "/", "\u2014", "\u201c", "\u20ac", "\u00a0", "\u00bb", "\u3002"};
+    const std::vector<std::string> letters = {"a",      "z",      "A",      "Z",    "_", "\u00e9", "\u00aa",
+                                              "\u00ba", "\u2192", "\u4e2d", "\xff", "m", "Q"};
+    for (int round = 0; round < 2'000; ++round) {
+        std::string text;
+        std::string expected;
+        for (std::size_t words = random() % 6; words > 0; --words) {
+            for (std::size_t i = random() % 3 + 1; i > 0; --i) text += signs[random() % signs.size()];
+            std::string word;
+            for (std::size_t i = random() % (random() % 10 == 0 ? 80 : 8) + 1; i > 0; --i) {
+                word += letters[random() % letters.size()];
+            }
+            text += word;
+            for (char& c : word) {
+                if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + 32);
+            }
+            expected += (expected.empty() ? "" : " ") + word.substr(0, token_bytes_max);
+        }
+        CHECK(spelled(text) == expected);
+    }
+}
+
 TEST_CASE("a number is found in every spelling, and no other number is") {
     for (const char* text : {"churn is 12.4 %", "0.124", "12.40 percent", ".124 of all; 0.1240", "1.24e-1"}) {
         CAPTURE(text);

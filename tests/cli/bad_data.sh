@@ -56,7 +56,7 @@ same "the foreign folder" letter.txt "$(ls -A foreign)"
 
 # ---- formats ----
 expect 0 "$STELE" run crew.yaml --data good --quiet
-for text in 'stele-data 3' 'stele-data 1' 'stele-data x' ''; do
+for text in 'stele-data 4' 'stele-data 1' 'stele-data x' ''; do
     rm -rf other
     cp -r good other
     printf '%s\n' "$text" >other/FORMAT
@@ -68,9 +68,9 @@ for text in 'stele-data 3' 'stele-data 1' 'stele-data x' ''; do
     find other -type f ! -name owner.lock -exec cksum {} + | sort >after
     same "the directory of format \"$text\"" "$(grep -v owner.lock before)" "$(cat after)"
     case $text in
-    *3 | *1)
+    *4 | *1)
         says run_err "format ${text#stele-data }"
-        says run_err "format 2"
+        says run_err "format 3"
         ;;
     esac
 done

@@ -3,6 +3,7 @@
 // tests that ask a long log the questions that a short one is asked.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -23,6 +24,7 @@ struct GeneratedLog {
     std::uint64_t writes = 100'000;
     std::uint32_t sources = 200;
     std::uint32_t writes_per_commit = 5;
+    std::uint32_t words_per_text = 10;
     bool indexed = true;
     std::uint64_t seed = 1;
 };
@@ -81,6 +83,7 @@ public:
         commit.snapshot = snapshot;
         for (std::uint32_t i = 0; i < shape_.writes_per_commit; ++i) commit.writes.push_back(make_write());
         written_ += shape_.writes_per_commit;
+        const auto begun = std::chrono::steady_clock::now();
         Authority authority;
         authority.author = author;
         authority.snapshot = snapshot;
@@ -94,6 +97,7 @@ public:
         verdict.state_hash = board_->state_hash_after(*decision);
         append(std::move(commit), verdict, &*decision);
         if (board_->meta().last.number % 256 < 2) flush();
+        appending_ += std::chrono::steady_clock::now() - begun;
         return true;
     }
     void run() {
@@ -105,6 +109,8 @@ public:
     [[nodiscard]] Position last() const { return board_->meta().last; }
     [[nodiscard]] std::uint64_t written() const { return written_; }
     [[nodiscard]] const Board& board() const { return *board_; }
+    /// What the appends of commits took, apart from making up what they say.
+    [[nodiscard]] std::chrono::duration<double> appending() const { return appending_; }
     /// A phrase that some write holds, and few others.
     [[nodiscard]] const std::vector<std::string>& rare_phrases() const { return rare_; }
 
@@ -127,7 +133,7 @@ private:
     }
     std::string sentence() {
         std::string text;
-        for (int i = 0; i < 10; ++i) text += (i == 0 ? "" : " ") + word();
+        for (std::uint32_t i = 0; i < shape_.words_per_text; ++i) text += (i == 0 ? "" : " ") + word();
         return text + " by " + std::to_string(dice_() % 1'000) + "." + std::to_string(dice_() % 10) + " %";
     }
     /// One of the newest thousand.
@@ -195,6 +201,7 @@ private:
     std::unique_ptr<Board> board_;
     std::unique_ptr<WriteLog> log_;
     std::optional<RecordIndexWriter> index_;
+    std::chrono::duration<double> appending_{};
     std::uint64_t written_ = 0;
     std::uint64_t evidence_ = 0;
     std::uint64_t claims_ = 0;
