@@ -74,7 +74,7 @@ public:
     LiveBoard(const std::string& directory, const std::string& crew_text) {
         std::string torn_tail;
         data_ = take(DataDirectory::own(directory, torn_tail));
-        worker_ = std::make_unique<SyncWorker>(loop_);
+        workers_ = std::make_unique<Workers>(loop_);
         sources_ = make_source_registry(loop_);
         crew_ = crew_from(crew_text, directory);
         info_ = take(data_->create({.tenant = "default", .board = "bench"}, wall_clock()));
@@ -85,7 +85,7 @@ public:
             loop_.stop();
         };
         hooks.on_failure = [](const Error& error) { give_up(error.message); };
-        engine_ = std::make_unique<BoardEngine>(loop_, data_->store(), *worker_, info_, data_->head_path(info_.number),
+        engine_ = std::make_unique<BoardEngine>(loop_, data_->store(), *workers_, info_, data_->head_path(info_.number),
                                                 *sources_, make_crew_reader(), std::move(hooks), [this] {
                                                     // Asked right before a record is folded, last of all.
                                                     if (engine_) begun_[next_position()] = Steady::now();
@@ -198,7 +198,7 @@ private:
     std::map<ActivationId, Steps> steps_;
     std::vector<std::vector<std::string>> prompts_;
     std::unique_ptr<BoardEngine> engine_;
-    std::unique_ptr<SyncWorker> worker_;  // its last job ends before the engine does
+    std::unique_ptr<Workers> workers_;  // its last job ends before the engine does
     bool stopped_ = false;
 };
 

@@ -88,11 +88,11 @@ private:
 class LiveBoard {
 public:
     /// Of a directory that has a board the first one.
-    LiveBoard(const std::string& directory, const std::string& crew_text) : directory_(directory) {
+    LiveBoard(const std::string& directory, const std::string& crew_text, bool indexed = true) : directory_(directory) {
         std::string torn_tail;
         data_ = take(DataDirectory::own(directory, torn_tail));
         store_ = std::make_unique<RecordingStore>(data_->store());
-        worker_ = std::make_unique<SyncWorker>(loop_);
+        workers_ = std::make_unique<Workers>(loop_);
         sources_ = make_source_registry(loop_);
         LoadedCrew loaded = load_crew(crew_text, "log_bench", directory, {});
         if (!loaded.crew) give_up(join_problems(loaded.problems));
@@ -106,8 +106,9 @@ public:
             loop_.stop();
         };
         hooks.on_failure = [](const Error& error) { give_up(error.message); };
-        engine_ = std::make_unique<BoardEngine>(loop_, *store_, *worker_, info_, data_->head_path(info_.number),
+        engine_ = std::make_unique<BoardEngine>(loop_, *store_, *workers_, info_, data_->head_path(info_.number),
                                                 *sources_, make_crew_reader(), std::move(hooks), wall_clock);
+        if (!indexed) engine_->leave_index_out();
         check(engine_->open());
         engine_->take_over();
     }
@@ -176,7 +177,7 @@ private:
     std::shared_ptr<const CrewSpec> crew_;
     BoardInfo info_;
     std::unique_ptr<BoardEngine> engine_;
-    std::unique_ptr<SyncWorker> worker_;  // its last job ends before the engine does
+    std::unique_ptr<Workers> workers_;  // its last job ends before the engine does
     std::vector<Record> unsent_;
     std::size_t sent_ = 0;
     std::size_t acknowledged_ = 0;
@@ -425,6 +426,34 @@ void measure_commits(Report& report, const CommitCase& which, const std::string&
     if (!threads.rounds.ours.empty()) report.add(threads);
 }
 
+/// Commits with the index of records beside commits without it.
+void measure_index(Report& report, const CommitCase& which, const std::string& directory, int rounds) {
+    NoteMaker notes;
+    LiveBoard with(directory + "/with", notes_crew(which.durability));
+    LiveBoard without(directory + "/without", notes_crew(which.durability), false);
+    Row row{.name = which.name,
+            .unit = "commits/s",
+            .peer_name = "the same engine without the index",
+            .goal = which.goal,
+            .rounds = {}};
+    const auto measure = [&](LiveBoard& board, std::size_t commits) {
+        const double seconds = board.commit(notes.commits(commits), which.writers);
+        board.take_batches();
+        return static_cast<double>(commits) / seconds;
+    };
+    for (LiveBoard* board : {&with, &without}) {
+        board->start();
+        measure(*board, which.commits / 4);
+    }
+    for (int round = 0; round < rounds; ++round) {
+        row.rounds.ours.push_back(measure(with, which.commits));
+        row.rounds.peer.push_back(measure(without, which.commits));
+    }
+    with.stop();
+    without.stop();
+    report.add(row);
+}
+
 // ---- rebuilding -------------------------------------------------------------------------------
 
 /// Seconds for folding a whole log from nothing: frames checked and decoded, the chain recomputed,
@@ -460,10 +489,10 @@ double fold_log(StateStore& store, const BoardInfo& info, DecodeDepth depth) {
 
 double reopen(StateStore& store, const BoardInfo& info, const std::string& head_path) {
     boost::asio::io_context loop;
-    SyncWorker worker(loop);
+    Workers workers(loop);
     SourceRegistry none;
     const auto start = Steady::now();
-    BoardEngine engine(loop, store, worker, info, head_path, none, make_crew_reader(), {}, wall_clock);
+    BoardEngine engine(loop, store, workers, info, head_path, none, make_crew_reader(), {}, wall_clock);
     check(engine.open());
     return seconds_since(start);
 }
@@ -885,6 +914,14 @@ void run(const Options& options) {
         commits({"unsynced, 1 writer", "memory", 1, 5'000, 0.5});
         commits({"unsynced, 64 writers", "memory", 64, 10'000, 0.5});
     }
+    if (wanted("index")) {
+        report.heading("What the index of records takes of such commits, 170 words each, nothing synced");
+        for (const CommitCase& which : {CommitCase{"index, 1 writer", "memory", 1, 20'000, 0.7},
+                                        {"index, 64 writers", "memory", 64, 40'000, 0.7}}) {
+            work.with_folder("index",
+                             [&](const std::string& folder) { measure_index(report, which, folder, options.rounds); });
+        }
+    }
     if (wanted("rebuild")) {
         report.heading("A board from its log: 20,000 commits of 1 KB");
         work.with_folder("rebuild",
@@ -906,6 +943,6 @@ void run(const Options& options) {
 
 int main(int count, char** arguments) {
     return stele::run_benchmark(
-        {.name = "log", .parts = "durable|unsynced|rebuild|resume|rules|processes", .rounds = 5}, count, arguments,
-        stele::run);
+        {.name = "log", .parts = "durable|unsynced|index|rebuild|resume|rules|processes", .rounds = 5}, count,
+        arguments, stele::run);
 }

@@ -13,6 +13,7 @@
 #include "board/log/rocks_store.hpp"
 #include "board/provenance.hpp"
 #include "board/view.hpp"
+#include "runtime/workers.hpp"
 #include "tests/support/log_generator.hpp"
 
 namespace stele {
@@ -42,6 +43,8 @@ void append_cost(Report& report, const WorkingDirectory& work, const Options& op
         RocksOpenReport opened;
         std::unique_ptr<StateStore> with = take(open_rocks_store(folder + "/with", opened));
         std::unique_ptr<StateStore> without = take(open_rocks_store(folder + "/without", opened));
+        WorkerThread worker;
+        shape.run = [&worker](std::function<void()> task) { worker.run(std::move(task)); };
         shape.writes = UINT64_MAX;
         LogGenerator indexed(*with, board_number, family, shape);
         shape.indexed = false;

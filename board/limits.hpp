@@ -69,8 +69,10 @@ inline constexpr std::size_t chain_causes_max = 8;   // of one activation, the n
 inline constexpr std::size_t chain_reads_max = 256;  // of one activation; with more, what it read counts as new
 
 inline constexpr std::size_t export_line_bytes_max = 512U << 20;  // of an exported board
-inline constexpr std::uint32_t index_block_records = 256;
-inline constexpr std::uint32_t index_segment_records = 8'192;    // a multiple of the block
+inline constexpr std::uint32_t index_block_records = 128;
+inline constexpr std::uint32_t index_segment_records = 8'192;  // a multiple of the block
+inline constexpr std::uint32_t index_block_lag = 64;           // records; index_shape.hpp
+inline constexpr std::uint32_t index_segment_lag = 1'024;
 inline constexpr std::uint64_t checkpoint_records_min = 8'192;   // in force: from one checkpoint to the next
 inline constexpr std::uint64_t checkpoint_bytes_a_record = 128;  // or as many records as make it cost this much each
 inline constexpr std::uint64_t checkpoint_turn_share = 64;       // when a run begins or stops, after so much less

@@ -8,6 +8,7 @@
 #include <bit>
 #include <cassert>
 #include <deque>
+#include <iterator>
 #include <optional>
 #include <utility>
 
@@ -26,6 +27,7 @@ constexpr std::size_t rest_bytes = (rest_bits + 7) / 8;
 constexpr std::size_t term_bytes = 4;
 constexpr std::size_t fetched_first = 4;  // segments of one term found at once; doubled up to fetched_max
 constexpr std::size_t fetched_max = 64;
+constexpr std::size_t handed_over = 32;  // records in one task: a task costs as much as noting a few
 
 // Seeded with the key of the board's family, so that boards of other families do not share their terms.
 class TermHash {
@@ -318,79 +320,53 @@ Result<std::string> stored_block(const StateStore& store, BoardNumber board, std
 
 // ---- writing ----------------------------------------------------------------------------------
 
-RecordIndexWriter::RecordIndexWriter(BoardNumber board, const FamilyKey& family, IndexShape shape)
-    : board_(board), family_(family), shape_(shape) {
-    assert(shape.segment_records % shape.block_records == 0);
-    start_segment();
+TaskRunner make_inline_runner() {
+    return [](const std::function<void()>& task) { task(); };
 }
 
-Status RecordIndexWriter::open(const StateStore& store, Position last, const RecordLoader& load) {
-    start_segment();
-    const std::uint64_t full = last.number / shape_.block_records;
-    for (std::uint64_t block = first_block_of(last); block < full; ++block) {
-        Result<std::string> terms = stored_block(store, board_, block);
-        if (!terms.ok()) return terms.error();
-        if (!is_block(*terms, shape_.block_records)) return damaged("a block cannot be read");
-        blocks_.push_back(std::move(*terms));
+/// What is known of the blocks and segments in the making.
+class RecordIndexWriter::Work {
+public:
+    Work(BoardNumber board, const FamilyKey& family, IndexShape shape) : board_(board), hash_(family), shape_(shape) {
+        start_block();
     }
-    for (std::uint64_t at = full * shape_.block_records + 1; at <= last.number; ++at) {
-        const Result<std::shared_ptr<const LoggedRecord>> logged = load({at});
-        if (!logged.ok()) return logged.error();
-        note(**logged);
+
+    /// A block that is stored; false when it cannot be read.
+    bool take_up(std::string block) {
+        if (!is_block(block, shape_.block_records)) return false;
+        blocks_.push_back(std::move(block));
+        return true;
     }
-    return Done{};
-}
-
-Status RecordIndexWriter::begin(Position last, const RecordLoader& load, StoreBatch& batch) {
-    start_segment();
-    for (std::uint64_t at = first_block_of(last) * shape_.block_records + 1; at <= last.number; ++at) {
-        const Result<std::shared_ptr<const LoggedRecord>> logged = load({at});
-        if (!logged.ok()) return logged.error();
-        add(**logged, batch);
+    void note(const LoggedRecord& logged) {
+        const std::uint64_t place = (logged.position.number - 1) % shape_.block_records;
+        for_each_term(logged, [&](RecordTermKind kind, std::string_view text) {
+            const std::uint32_t term = hash_(kind, text);
+            const std::uint64_t posting = std::uint64_t{term} << 32 | place;
+            std::uint64_t& noted = noted_[term % noted_.size()];
+            if (noted == posting) return;
+            noted = posting;
+            postings_.push_back(posting);
+        });
     }
-    return Done{};
-}
+    StoreBatch finish_block(std::uint64_t block);
+    StoreBatch finish_segment(std::uint64_t segment);
 
-std::uint64_t RecordIndexWriter::first_block_of(Position last) const {
-    return last.number / shape_.segment_records * (shape_.segment_records / shape_.block_records);
-}
-
-void RecordIndexWriter::start_segment() {
-    blocks_.clear();
-    start_block();
-}
-
-void RecordIndexWriter::start_block() {
-    postings_.clear();
-    noted_.fill(UINT64_MAX);  // no posting: no block has so many places
-}
-
-void RecordIndexWriter::note(const LoggedRecord& logged) {
-    const std::uint64_t place = (logged.position.number - 1) % shape_.block_records;
-    const TermHash hash(family_);
-    for_each_term(logged, [&](RecordTermKind kind, std::string_view text) {
-        const std::uint32_t term = hash(kind, text);
-        const std::uint64_t posting = std::uint64_t{term} << 32 | place;
-        std::uint64_t& noted = noted_[term % noted_.size()];
-        if (noted == posting) return;
-        noted = posting;
-        postings_.push_back(posting);
-    });
-}
-
-void RecordIndexWriter::add(const LoggedRecord& logged, StoreBatch& batch) {
-    note(logged);
-    const std::uint64_t count = logged.position.number;
-    if (count % shape_.block_records != 0) return;
-    finish_block();
-    if (count % shape_.segment_records == 0) {
-        write_segment(count / shape_.segment_records - 1, batch);
-    } else {
-        batch.put(Column::terms, block_key(board_, count / shape_.block_records - 1), blocks_.back());
+private:
+    void start_block() {
+        postings_.clear();
+        noted_.fill(UINT64_MAX);  // no posting: no block has so many places
     }
-}
 
-void RecordIndexWriter::finish_block() {
+    BoardNumber board_;
+    TermHash hash_;
+    IndexShape shape_;
+    std::vector<std::uint64_t> postings_;  // of the block in the making: term above, place in the block below
+    std::vector<std::uint64_t> scratch_;
+    std::array<std::uint64_t, 1'024> noted_;  // the newest posting of some terms: texts say most words more than once
+    std::deque<std::string> blocks_;          // that are in no segment, as they are stored
+};
+
+StoreBatch RecordIndexWriter::Work::finish_block(std::uint64_t block) {
     sort_by_term(postings_, scratch_);
     TermListWriter terms(term_bytes, shape_.block_records);
     std::vector<std::uint32_t> places;
@@ -405,16 +381,21 @@ void RecordIndexWriter::finish_block() {
     }
     blocks_.push_back(terms.take());
     start_block();
+    StoreBatch made;
+    made.put(Column::terms, block_key(board_, block), blocks_.back());
+    return made;
 }
 
-void RecordIndexWriter::write_segment(std::uint64_t segment, StoreBatch& batch) {
+StoreBatch RecordIndexWriter::Work::finish_segment(std::uint64_t segment) {
     struct Listed {
         std::uint32_t first_place;
         std::string_view places;
     };
     std::vector<Listed> lists;
     std::vector<std::uint64_t> order;  // by term, then by block: the term above the number of its list
-    for (std::size_t block = 0; block < blocks_.size(); ++block) {
+    const std::size_t count = shape_.blocks_per_segment();
+    assert(blocks_.size() >= count);
+    for (std::size_t block = 0; block < count; ++block) {
         const auto first_place = static_cast<std::uint32_t>(block * shape_.block_records);
         for_each_listed(blocks_[block], term_bytes, [&](std::uint32_t term, std::string_view list) {
             order.push_back(std::uint64_t{term} << 32 | lists.size());
@@ -423,6 +404,7 @@ void RecordIndexWriter::write_segment(std::uint64_t segment, StoreBatch& batch) 
         });
     }
     sort_by_term(order, scratch_);
+    StoreBatch made;
     TermListWriter terms(rest_bytes, shape_.segment_records);
     std::vector<std::uint32_t> places;
     for (std::size_t at = 0; at < order.size();) {
@@ -437,13 +419,82 @@ void RecordIndexWriter::write_segment(std::uint64_t segment, StoreBatch& batch) 
             }
             terms.add(rest_of(term), places);
         }
-        batch.put(Column::terms, segment_key(board_, bucket, static_cast<std::uint32_t>(segment)), terms.take());
+        made.put(Column::terms, segment_key(board_, bucket, static_cast<std::uint32_t>(segment)), terms.take());
     }
-    const std::uint64_t first = segment * (shape_.segment_records / shape_.block_records);
-    for (std::size_t block = 0; block + 1 < blocks_.size(); ++block) {
-        batch.erase(Column::terms, block_key(board_, first + block));
+    for (std::size_t block = 0; block < count; ++block) {
+        made.erase(Column::terms, block_key(board_, segment * count + block));
+        blocks_.pop_front();
     }
-    start_segment();
+    return made;
+}
+
+RecordIndexWriter::RecordIndexWriter(BoardNumber board, const FamilyKey& family, IndexShape shape, TaskRunner run)
+    : board_(board), family_(family), shape_(shape), run_(std::move(run)) {
+    assert(shape.segment_records % shape.block_records == 0 && shape.block_lag <= shape.segment_lag);
+    work_ = std::make_shared<Work>(board_, family_, shape_);
+}
+
+Status RecordIndexWriter::open(const StateStore& store, Position last, const RecordLoader& load) {
+    const std::uint64_t stored = shape_.blocks_due(last);
+    for (std::uint64_t block = shape_.first_block(last); block < stored; ++block) {
+        Result<std::string> terms = stored_block(store, board_, block);
+        if (!terms.ok()) return terms.error();
+        if (!work_->take_up(std::move(*terms))) return damaged("a block cannot be read");
+        if ((block + 1) % shape_.blocks_per_segment() == 0) end_segment((block + 1) * shape_.block_records);
+    }
+    for (std::uint64_t at = stored * shape_.block_records + 1; at <= last.number; ++at) {
+        Result<std::shared_ptr<const LoggedRecord>> logged = load({at});
+        if (!logged.ok()) return logged.error();
+        feed(std::move(*logged));
+    }
+    return Done{};
+}
+
+Status RecordIndexWriter::begin(Position last, const RecordLoader& load, StoreBatch& batch) {
+    for (std::uint64_t at = shape_.first_block(last) * shape_.block_records + 1; at <= last.number; ++at) {
+        Result<std::shared_ptr<const LoggedRecord>> logged = load({at});
+        if (!logged.ok()) return logged.error();
+        add(std::move(*logged), batch);
+    }
+    return Done{};
+}
+
+void RecordIndexWriter::add(std::shared_ptr<const LoggedRecord> logged, StoreBatch& batch) {
+    const std::uint64_t position = logged->position.number;
+    feed(std::move(logged));
+    while (!due_.empty() && due_.begin()->first <= position) {
+        StoreBatch made = due_.begin()->second.get();
+        due_.erase(due_.begin());
+        std::move(made.operations.begin(), made.operations.end(), std::back_inserter(batch.operations));
+    }
+}
+
+void RecordIndexWriter::feed(std::shared_ptr<const LoggedRecord> logged) {
+    const std::uint64_t position = logged->position.number;
+    fed_.push_back(std::move(logged));
+    const bool ends_block = position % shape_.block_records == 0;
+    if (fed_.size() >= handed_over || ends_block) hand_over();
+    if (!ends_block) return;
+    const std::uint64_t block = position / shape_.block_records - 1;
+    due_at(position + shape_.block_lag, [block](Work& work) { return work.finish_block(block); });
+    if (position % shape_.segment_records == 0) end_segment(position);
+}
+
+void RecordIndexWriter::hand_over() {
+    run_([work = work_, records = std::exchange(fed_, {})] {
+        for (const std::shared_ptr<const LoggedRecord>& logged : records) work->note(*logged);
+    });
+}
+
+void RecordIndexWriter::end_segment(std::uint64_t position) {
+    const std::uint64_t segment = position / shape_.segment_records - 1;
+    due_at(position + shape_.segment_lag, [segment](Work& work) { return work.finish_segment(segment); });
+}
+
+void RecordIndexWriter::due_at(std::uint64_t position, std::function<StoreBatch(Work&)> make) {
+    const auto made = std::make_shared<std::promise<StoreBatch>>();
+    due_.emplace(position, made->get_future());
+    run_([work = work_, make = std::move(make), made] { made->set_value(make(*work)); });
 }
 
 // ---- reading ----------------------------------------------------------------------------------
@@ -481,7 +532,7 @@ struct RecordIndex::Search {
 
     Status segments() {
         const std::uint64_t size = index.shape_.segment_records;
-        const std::uint64_t sealed = index.last_.number / size;
+        const std::uint64_t sealed = index.shape_.segments_due(index.last_);
         if (sealed == 0 || from.number > until.number || from.number > sealed * size) return Done{};
         const auto low = static_cast<std::uint32_t>((from.number - 1) / size);
         const auto high = static_cast<std::uint32_t>(std::min((until.number - 1) / size, sealed - 1));
@@ -558,10 +609,8 @@ struct RecordIndex::Search {
     }
 
     Status blocks() {
-        const std::uint64_t size = index.shape_.block_records;
-        const std::uint64_t per_segment = index.shape_.segment_records / size;
-        const std::uint64_t first = index.last_.number / index.shape_.segment_records * per_segment;
-        const std::uint64_t end = index.last_.number / size;
+        const std::uint64_t first = index.shape_.first_block(index.last_);
+        const std::uint64_t end = index.shape_.blocks_due(index.last_);
         for (std::uint64_t i = first; i < end && !stopped; ++i) {
             const Status looked = one_block(reverse ? first + end - 1 - i : i);
             if (!looked.ok()) return looked;
@@ -583,7 +632,7 @@ struct RecordIndex::Search {
     }
 
     Status tail() {
-        const std::uint64_t first = index.last_.number / index.shape_.block_records * index.shape_.block_records + 1;
+        const std::uint64_t first = index.shape_.blocks_due(index.last_) * index.shape_.block_records + 1;
         return look_through(first, index.last_.number, [](std::uint64_t) { return true; });
     }
 };

@@ -12,56 +12,60 @@
 // one merge.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <functional>
+#include <future>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "board/hash.hpp"
-#include "board/limits.hpp"
+#include "board/index_shape.hpp"
 #include "board/log/store.hpp"
 #include "board/record_terms.hpp"
 #include "board/text_tokens.hpp"
 
 namespace stele {
 
-struct IndexShape {
-    std::uint32_t block_records = limits::index_block_records;
-    std::uint32_t segment_records = limits::index_segment_records;
-};
-
 /// A record for a position that is in the log.
 using RecordLoader = std::function<Result<std::shared_ptr<const LoggedRecord>>(Position)>;
 
-/// Loop thread only.
+/// Runs tasks one after another, in the order given; on a thread of its own if it likes.
+using TaskRunner = std::function<void(std::function<void()>)>;
+/// At once.
+TaskRunner make_inline_runner();
+
+/// Loop thread only. What a block or segment holds is worked out by tasks, and waited for where it is due: what stands
+/// in the index depends on the log alone and not on how fast they were.
 class RecordIndexWriter {
 public:
-    RecordIndexWriter(BoardNumber board, const FamilyKey& family, IndexShape shape = {});
+    RecordIndexWriter(BoardNumber board, const FamilyKey& family, IndexShape shape = {},
+                      TaskRunner run = make_inline_runner());
 
-    /// Takes up a log that ends at `last`, whose index is complete up to there. `corrupt`: a block cannot be read.
+    /// Takes up a log that ends at `last`, with what of its index is due. `corrupt`: a block cannot be read.
     Status open(const StateStore& store, Position last, const RecordLoader& load);
-    /// The same for a log whose newest segment has no blocks of its own yet: they go into `batch`.
+    /// The same for a log that has no blocks of its own yet: they go into `batch`.
     Status begin(Position last, const RecordLoader& load, StoreBatch& batch);
-    /// The next record, in order of position. What it completes goes into `batch`.
-    void add(const LoggedRecord& logged, StoreBatch& batch);
+    /// The next record, in order of position. What is due with it goes into `batch`.
+    void add(std::shared_ptr<const LoggedRecord> logged, StoreBatch& batch);
 
 private:
-    [[nodiscard]] std::uint64_t first_block_of(Position last) const;
-    void start_segment();
-    void start_block();
-    void note(const LoggedRecord& logged);
-    void finish_block();
-    void write_segment(std::uint64_t segment, StoreBatch& batch);
+    class Work;
+
+    void feed(std::shared_ptr<const LoggedRecord> logged);
+    void hand_over();
+    void due_at(std::uint64_t position, std::function<StoreBatch(Work&)> make);
+    void end_segment(std::uint64_t position);
 
     BoardNumber board_;
     FamilyKey family_;
     IndexShape shape_;
-    std::vector<std::uint64_t> postings_;  // of the block in the making: term above, place in the block below
-    std::vector<std::uint64_t> scratch_;
-    std::array<std::uint64_t, 1'024> noted_;  // the newest posting of some terms: texts say most words more than once
-    std::vector<std::string> blocks_;         // of the segment in the making, as they are stored
+    TaskRunner run_;
+    std::shared_ptr<Work> work_;                            // the tasks' own
+    std::vector<std::shared_ptr<const LoggedRecord>> fed_;  // and not handed over
+    /// By the position at which it is due.
+    std::multimap<std::uint64_t, std::future<StoreBatch>> due_;
 };
 
 /// What is looked for: records that have, for each element, at least one of its terms.

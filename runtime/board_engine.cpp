@@ -80,13 +80,13 @@ struct BoardEngine::Head {
     std::chrono::steady_clock::time_point synced;
 };
 
-BoardEngine::BoardEngine(boost::asio::io_context& loop, StateStore& store, SyncWorker& worker, BoardInfo board,
+BoardEngine::BoardEngine(boost::asio::io_context& loop, StateStore& store, Workers& workers, BoardInfo board,
                          std::string head_path, SourceRegistry& sources, CrewReader read_crew, EngineHooks hooks,
                          Clock clock)
     : loop_(loop),
       engine_store_(store),
       store_(store),
-      worker_(worker),
+      workers_(workers),
       info_(std::move(board)),
       head_path_(std::move(head_path)),
       sources_(sources),
@@ -116,7 +116,9 @@ Status BoardEngine::open() {
     const Status walked = walk_from(*checkpoint);
     if (!walked.ok()) return walked;
     flushed_ = synced_ = last;
-    return fold_->keep_index(info_.family);
+    if (!indexed_) return Done{};
+    return fold_->keep_index(info_.family,
+                             [&workers = workers_](std::function<void()> task) { workers.work_out(std::move(task)); });
 }
 
 Status BoardEngine::begin_fold() {
@@ -424,7 +426,7 @@ void BoardEngine::request_sync() {
         }
         return synced;
     };
-    worker_.run(std::move(job), [this, alive = alive_, target](const Status& status) {
+    workers_.wait_for_disk(std::move(job), [this, alive = alive_, target](const Status& status) {
         if (*alive) on_synced(target, status);
     });
 }

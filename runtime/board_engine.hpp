@@ -19,7 +19,7 @@
 #include "runtime/data_directory.hpp"
 #include "runtime/recorded_answers.hpp"
 #include "runtime/source_registry.hpp"
-#include "runtime/sync_worker.hpp"
+#include "runtime/workers.hpp"
 #include "scheduler/fold.hpp"
 
 namespace boost::asio {
@@ -44,7 +44,7 @@ public:
     /// Milliseconds since the epoch. Replaced in tests.
     using Clock = std::function<TimeMs()>;
 
-    BoardEngine(boost::asio::io_context& loop, StateStore& store, SyncWorker& worker, BoardInfo board,
+    BoardEngine(boost::asio::io_context& loop, StateStore& store, Workers& workers, BoardInfo board,
                 std::string head_path, SourceRegistry& sources, CrewReader read_crew, EngineHooks hooks, Clock clock);
     ~BoardEngine();
     BoardEngine(const BoardEngine&) = delete;
@@ -80,6 +80,8 @@ public:
     [[nodiscard]] bool has_failed() const { return failed_; }
     /// Overrides the crew's durability (the benchmark's use).
     void set_durability(Durability durability) { forced_durability_ = durability; }
+    /// Before open(): the board gets no index of records, and cannot be asked anything (the benchmark's use).
+    void leave_index_out() { indexed_ = false; }
 
 private:
     struct Waiting {
@@ -145,7 +147,8 @@ private:
     boost::asio::io_context& loop_;
     StateStore& engine_store_;
     BufferedStore store_;
-    SyncWorker& worker_;
+    Workers& workers_;
+    bool indexed_ = true;
     BoardInfo info_;
     std::string head_path_;
     SourceRegistry& sources_;

@@ -77,7 +77,7 @@ private:
 class LocalOwner final : public Owner {
 public:
     LocalOwner(asio::io_context& loop, std::unique_ptr<DataDirectory> data)
-        : loop_(loop), data_(std::move(data)), worker_(loop), sources_(make_source_registry(loop)), acceptor_(loop) {}
+        : loop_(loop), data_(std::move(data)), workers_(loop), sources_(make_source_registry(loop)), acceptor_(loop) {}
 
     ~LocalOwner() override {
         boost::system::error_code ignored;
@@ -403,7 +403,7 @@ private:
     Result<std::unique_ptr<BoardEngine>> make_engine(const BoardInfo& board, EngineHooks hooks) {
         const Result<StateStore*> store = data_->store_of(board);
         if (!store.ok()) return store.error();
-        return std::make_unique<BoardEngine>(loop_, **store, worker_, board, data_->head_path(board.number), *sources_,
+        return std::make_unique<BoardEngine>(loop_, **store, workers_, board, data_->head_path(board.number), *sources_,
                                              make_crew_reader(), std::move(hooks), wall_clock);
     }
 
@@ -579,7 +579,7 @@ private:
 
     asio::io_context& loop_;
     std::unique_ptr<DataDirectory> data_;
-    SyncWorker worker_;
+    Workers workers_;
     std::unique_ptr<SourceRegistry> sources_;
     asio::local::stream_protocol::acceptor acceptor_;
     std::vector<std::shared_ptr<HostedRun>> sessions_;

@@ -105,14 +105,14 @@ Result<Judgement> Fold::judge(const Record& record) {
 Result<Folded> Fold::apply(std::shared_ptr<const LoggedRecord> logged, const Judgement& judgement, StoreBatch& batch) {
     board_.apply(logged->record, judgement.decision ? &*judgement.decision : nullptr, logged->link, batch);
     board_.entries().remember(logged);
-    if (index_) index_->add(*logged, batch);
+    if (index_) index_->add(logged, batch);
     Folded folded;
     folded.logged = std::move(logged);
     return folded;
 }
 
-Status Fold::keep_index(const FamilyKey& family) {
-    index_.emplace(board_.entries().board(), family);
+Status Fold::keep_index(const FamilyKey& family, TaskRunner run) {
+    index_.emplace(board_.entries().board(), family, IndexShape{}, std::move(run));
     return index_->open(board_.entries().store(), board_.meta().last,
                         [this](Position position) { return board_.entries().record(position); });
 }

@@ -52,7 +52,7 @@ public:
 
     /// From now on each record that apply() takes goes into the index of records too. Called once, when all
     /// that is in the log has been fed.
-    Status keep_index(const FamilyKey& family);
+    Status keep_index(const FamilyKey& family, TaskRunner run = make_inline_runner());
 
     /// A record whose state is stored already: takes its crew into force, if it brings one.
     Result<Folded> feed(std::shared_ptr<const LoggedRecord> logged);

@@ -4,7 +4,7 @@
 #include <deque>
 
 #include "board/bytes.hpp"
-#include "board/limits.hpp"
+#include "board/index_shape.hpp"
 #include "board/log/keys.hpp"
 
 namespace stele {
@@ -165,12 +165,11 @@ private:
             case Column::blobs:
                 return true;
             case Column::terms:
-                // Segments and blocks that were complete.
+                // Segments and blocks that were there.
                 if (key.front() == 's') {
-                    return key.size() == 15 &&
-                           (std::uint64_t{read_be32(key.substr(11))} + 1) * limits::index_segment_records <= at;
+                    return key.size() == 15 && read_be32(key.substr(11)) < IndexShape{}.segments_due({at});
                 }
-                return key.size() == 17 && (read_be64(key.substr(9)) + 1) * limits::index_block_records <= at;
+                return key.size() == 17 && read_be64(key.substr(9)) < IndexShape{}.blocks_due({at});
             case Column::meta:
                 return shows_meta(key, value);
         }

@@ -12,7 +12,7 @@ using namespace stele;
 
 namespace {
 
-constexpr IndexShape small{4, 12};
+constexpr IndexShape small{4, 12, 2, 5};
 const FamilyKey family{1, 2, 3};
 
 // A log in memory, indexed as it grows.
@@ -34,7 +34,7 @@ struct World {
         logged->verdict = std::move(verdict);
         log.push_back(logged);
         StoreBatch batch;
-        writer.add(*logged, batch);
+        writer.add(logged, batch);
         REQUIRE(store->apply(batch).ok());
     }
     void reopen() {
@@ -155,11 +155,11 @@ RecordTerm random_term(std::mt19937& random) {
 TEST_CASE("the index answers as looking at every record does, whatever the length of the log") {
     std::mt19937 random(11);
     // Lists are bitmaps where those are shorter: nearly always in the first shape, hardly ever in the last.
-    const std::vector<IndexShape> shapes = {small, {8, 8}, {32, 64}, {64, 640}};
+    const std::vector<IndexShape> shapes = {small, {8, 8, 0, 0}, {32, 64, 10, 40}, {64, 640, 64, 1'000}};
     for (int round = 0; round < 60; ++round) {
         const IndexShape& shape = shapes[random() % shapes.size()];
         World world(shape);
-        const std::size_t length = random() % (3 * shape.segment_records);
+        const std::size_t length = random() % (3 * shape.segment_records + shape.segment_lag);
         for (std::size_t i = 0; i < length; ++i) {
             append_random(world, random);
             if (random() % 20 == 0) world.reopen();
@@ -180,7 +180,7 @@ TEST_CASE("the index answers as looking at every record does, whatever the lengt
 }
 
 TEST_CASE("a rare term costs a few records, however long the log is") {
-    World world({16, 64});
+    World world({16, 64, 8, 32});
     std::mt19937 random(3);
     for (int i = 0; i < 5'000; ++i) {
         Record record;
@@ -216,6 +216,7 @@ TEST_CASE("a damaged index is said to be damaged, and nothing crashes") {
     }
     REQUIRE(keys.size() > 20);
     std::size_t told = 0;
+    std::size_t refused = 0;  // by who goes on with it
     for (const auto& [key, value] : keys) {
         StoreBatch batch;
         std::string damaged = value;
@@ -232,9 +233,16 @@ TEST_CASE("a damaged index is said to be damaged, and nothing crashes") {
                 CHECK(looked.error().code == ErrorCode::corrupt);
             }
         }
+        RecordIndexWriter writer({1}, family, small);
+        const Status taken_up = writer.open(*world.store, {world.log.size()}, world.loader());
+        if (!taken_up.ok()) {
+            ++refused;
+            CHECK(taken_up.error().code == ErrorCode::corrupt);
+        }
         batch.clear();
         batch.put(Column::terms, key, value);
         REQUIRE(world.store->apply(batch).ok());
     }
     CHECK(told > 0);
+    CHECK(refused > 0);
 }

@@ -51,17 +51,17 @@ public:
             info_ = boards->front();
         }
         sources_ = make_source_registry(loop_);
-        worker_ = std::make_unique<SyncWorker>(loop_);
+        workers_ = std::make_unique<Workers>(loop_);
         EngineHooks hooks;
         hooks.on_stopped = [this] { stopped_ = true; };
         hooks.on_failure = [](const Error& error) { FAIL(error.message); };
-        engine_ = std::make_unique<BoardEngine>(loop_, data_->store(), *worker_, info_, data_->head_path(info_.number),
+        engine_ = std::make_unique<BoardEngine>(loop_, data_->store(), *workers_, info_, data_->head_path(info_.number),
                                                 *sources_, make_crew_reader(), std::move(hooks),
                                                 [this] { return TimeMs{++clock_}; });
     }
     ~Engine() {
         engine_.reset();
-        worker_.reset();
+        workers_.reset();
         loop_.poll();
     }
 
@@ -123,7 +123,7 @@ private:
     std::unique_ptr<DataDirectory> data_;
     BoardInfo info_;
     std::unique_ptr<SourceRegistry> sources_;
-    std::unique_ptr<SyncWorker> worker_;
+    std::unique_ptr<Workers> workers_;
     std::unique_ptr<BoardEngine> engine_;
     bool stopped_ = false;
     std::int64_t clock_ = 1'000;

@@ -26,6 +26,7 @@ struct GeneratedLog {
     std::uint32_t writes_per_commit = 5;
     std::uint32_t words_per_text = 10;
     bool indexed = true;
+    TaskRunner run = make_inline_runner();
     std::uint64_t seed = 1;
 };
 
@@ -46,7 +47,7 @@ public:
         }
         must(board_->declare(regions));
         log_ = make_store_log(buffered_, board);
-        if (shape_.indexed) index_.emplace(board, family);
+        if (shape_.indexed) index_.emplace(board, family, IndexShape{}, shape_.run);
         Record fence;
         fence.kind = RecordKind::fence;
         fence.author = "system";
@@ -189,7 +190,7 @@ private:
         logged->link = frame.link;
         board_->apply(logged->record, decision, frame.link, batch);
         board_->entries().remember(logged);
-        if (index_) index_->add(*logged, batch);
+        if (index_) index_->add(logged, batch);
         const LogFrame frames[] = {{logged->position, std::move(frame.bytes)}};
         must(log_->append(frames, std::move(batch)));
     }
