@@ -134,21 +134,31 @@ bool for_each_place(std::string_view bytes, std::uint32_t size, const Visit& vis
     return true;
 }
 
-/// Terms in order, each in so many bytes and with its places below `size`: a list of the distances between them where
-/// that is shorter than a bit for each place. Which of the two it is, the length tells.
+/// Makes a TermList, term by term in order. Places below `size` are a list of the distances between them where that is
+/// shorter than a bit for each place. Which of the two it is, the length tells.
 class TermListWriter {
 public:
     TermListWriter(std::size_t bytes, std::uint32_t size)
-        : term_bytes_(bytes), bitmap_bytes_(bitmap_bytes(size)), places_(bitmap_bytes_ + varint_bytes_max, '\0') {}
+        : term_bytes_(bytes), bitmap_bytes_(bitmap_bytes(size)), encoded_(bitmap_bytes_ + varint_bytes_max, '\0') {}
 
     void add(std::uint32_t term, const std::vector<std::uint32_t>& places) {
         for (std::size_t byte = term_bytes_; byte-- > 0;) terms_ += static_cast<char>(term >> (8 * byte));
         const std::string_view encoded = encode(places);
         char length[varint_bytes_max];
-        terms_.append(length, put_varint(length, static_cast<std::uint32_t>(encoded.size())));
-        terms_.append(encoded);
+        lengths_.append(length, put_varint(length, static_cast<std::uint32_t>(encoded.size())));
+        places_.append(encoded);
+        ++count_;
     }
-    std::string take() { return std::move(terms_); }
+    std::string take() {
+        ByteWriter out;
+        out.reserve(terms_.size() + lengths_.size() + places_.size() + 2 * varint_bytes_max);
+        out.varint(std::exchange(count_, 0));
+        out.raw(terms_);
+        out.text(lengths_);
+        out.raw(places_);
+        for (std::string* part : {&terms_, &lengths_, &places_}) part->clear();
+        return out.take();
+    }
 
 private:
     static constexpr std::size_t varint_bytes_max = 5;
@@ -160,61 +170,101 @@ private:
     }
 
     std::string_view encode(const std::vector<std::uint32_t>& places) {
-        char* at = places_.data();
+        char* at = encoded_.data();
         const char* const too_long = at + bitmap_bytes_;
         std::uint32_t next = 0;
         for (std::size_t i = 0; i < places.size() && at < too_long; ++i) {
             at = put_varint(at, places[i] - next);
             next = places[i] + 1;
         }
-        if (at < too_long) return {places_.data(), at};
-        std::fill_n(places_.begin(), bitmap_bytes_, '\0');
+        if (at < too_long) return {encoded_.data(), at};
+        std::fill_n(encoded_.begin(), bitmap_bytes_, '\0');
         for (const std::uint32_t place : places) {
-            places_[place / 8] = static_cast<char>(places_[place / 8] | 1 << (place % 8));
+            encoded_[place / 8] = static_cast<char>(encoded_[place / 8] | 1 << (place % 8));
         }
-        return std::string_view(places_).substr(0, bitmap_bytes_);
+        return std::string_view(encoded_).substr(0, bitmap_bytes_);
     }
 
     std::size_t term_bytes_;
     std::size_t bitmap_bytes_;
-    std::string places_;
+    std::string encoded_;
+    std::uint64_t count_ = 0;
     std::string terms_;
+    std::string lengths_;
+    std::string places_;
 };
 
-/// Visits terms, each with the bytes of its places, until `visit` returns false. A term takes so many bytes there.
-/// False when the terms cannot be read or are not in order.
-template <class Visit>
-bool for_each_listed(std::string_view terms, std::size_t bytes, const Visit& visit) {
-    ByteReader in(terms);
-    std::optional<std::uint32_t> before;
-    while (!in.at_end()) {
-        std::uint32_t term = 0;
-        for (const char byte : in.raw(bytes)) term = term << 8 | static_cast<unsigned char>(byte);
-        const std::string_view places = in.text();
-        if (!in.ok() || (before && *before >= term)) return false;
-        before = term;
-        if (!visit(term, places)) return true;
+/// The terms of a block or bucket, in order, and the places of each: terms first, so that one is found by halving.
+class TermList {
+public:
+    TermList(std::string_view bytes, std::size_t term_bytes) : term_bytes_(term_bytes) {
+        ByteReader in(bytes);
+        count_ = in.count(term_bytes);
+        terms_ = in.raw(count_ * term_bytes);
+        lengths_ = in.text();
+        places_ = in.raw(in.remaining());
+        readable_ = in.ok();
     }
-    return true;
-}
+
+    /// Visits all; false when they cannot be read or are not in order.
+    template <class Visit>
+    bool for_each(const Visit& visit) const {
+        if (!readable_) return false;
+        ByteReader lengths(lengths_);
+        ByteReader places(places_);
+        for (std::size_t i = 0; i < count_; ++i) {
+            const std::string_view one = places.raw(lengths.varint());
+            if (!lengths.ok() || !places.ok() || (i > 0 && term(i - 1) >= term(i))) return false;
+            visit(term(i), one);
+        }
+        return lengths.at_end() && places.at_end();
+    }
+
+    /// Empty when it is not there.
+    [[nodiscard]] Result<std::string_view> places_of(std::uint32_t sought) const {
+        std::size_t low = 0;
+        for (std::size_t high = count_; low < high;) {
+            const std::size_t middle = low + (high - low) / 2;
+            if (term(middle) < sought) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        if (readable_ && (low == count_ || term(low) != sought)) return std::string_view();
+        ByteReader lengths(lengths_);
+        std::uint64_t from = 0;
+        for (std::size_t i = 0; i < low && lengths.ok(); ++i) from += lengths.varint();
+        const std::uint64_t length = lengths.varint();
+        if (!readable_ || !lengths.ok() || from > places_.size() || length > places_.size() - from) {
+            return damaged("a list of terms cannot be read");
+        }
+        return places_.substr(from, length);
+    }
+
+private:
+    [[nodiscard]] std::uint32_t term(std::size_t i) const {
+        std::uint32_t term = 0;
+        for (const char byte : terms_.substr(i * term_bytes_, term_bytes_)) {
+            term = term << 8 | static_cast<unsigned char>(byte);
+        }
+        return term;
+    }
+
+    std::size_t term_bytes_;
+    std::uint64_t count_ = 0;
+    std::string_view terms_;
+    std::string_view lengths_;
+    std::string_view places_;
+    bool readable_ = false;
+};
 
 bool is_block(std::string_view terms, std::uint32_t size) {
     bool readable = true;
-    const bool in_order = for_each_listed(terms, term_bytes, [&](std::uint32_t, std::string_view places) {
-        return readable = for_each_place(places, size, [](std::uint32_t) {});
+    const bool in_order = TermList(terms, term_bytes).for_each([&](std::uint32_t, std::string_view places) {
+        readable = readable && for_each_place(places, size, [](std::uint32_t) {});
     });
     return in_order && readable;
-}
-
-/// The places of one term; empty when it is not there.
-Result<std::string_view> places_among(std::string_view terms, std::size_t bytes, std::uint32_t sought) {
-    std::string_view found;
-    const bool readable = for_each_listed(terms, bytes, [&](std::uint32_t term, std::string_view places) {
-        if (term == sought) found = places;
-        return term < sought;
-    });
-    if (!readable) return damaged("a list of terms cannot be read");
-    return found;
 }
 
 /// Which records of a segment or block, by place.
@@ -277,21 +327,21 @@ private:
         Status bad = Done{};
         std::size_t wanted = count_;
         const std::size_t prefix_bytes = bucket_prefix(board_, bucket).size();
-        const Status scanned =
-            store_.scan(Column::terms, segment_key(board_, bucket, low), segment_key(board_, bucket, high) + '\0',
-                        reverse_, [&](std::string_view key, std::string_view value) {
-                            if (key.size() != prefix_bytes + 4) {
-                                bad = damaged("a key is too short or too long");
-                                return false;
-                            }
-                            const Result<std::string_view> places = places_among(value, rest_bytes, rest_of(term_));
-                            if (!places.ok()) return bad = places.error(), false;
-                            if (!places->empty()) {
-                                fetched_.push_back({read_be32(key.substr(prefix_bytes)), std::string(*places)});
-                                --wanted;
-                            }
-                            return wanted > 0;
-                        });
+        const Status scanned = store_.scan(
+            Column::terms, segment_key(board_, bucket, low), segment_key(board_, bucket, high) + '\0', reverse_,
+            [&](std::string_view key, std::string_view value) {
+                if (key.size() != prefix_bytes + 4) {
+                    bad = damaged("a key is too short or too long");
+                    return false;
+                }
+                const Result<std::string_view> places = TermList(value, rest_bytes).places_of(rest_of(term_));
+                if (!places.ok()) return bad = places.error(), false;
+                if (!places->empty()) {
+                    fetched_.push_back({read_be32(key.substr(prefix_bytes)), std::string(*places)});
+                    --wanted;
+                }
+                return wanted > 0;
+            });
         if (!scanned.ok()) return scanned;
         if (!bad.ok()) return bad;
         looked_to_ = (wanted > 0 ? std::int64_t{limit} : std::int64_t{fetched_.back().segment}) + step;
@@ -397,10 +447,9 @@ StoreBatch RecordIndexWriter::Work::finish_segment(std::uint64_t segment) {
     assert(blocks_.size() >= count);
     for (std::size_t block = 0; block < count; ++block) {
         const auto first_place = static_cast<std::uint32_t>(block * shape_.block_records);
-        for_each_listed(blocks_[block], term_bytes, [&](std::uint32_t term, std::string_view list) {
+        TermList(blocks_[block], term_bytes).for_each([&](std::uint32_t term, std::string_view list) {
             order.push_back(std::uint64_t{term} << 32 | lists.size());
             lists.push_back({first_place, list});
-            return true;
         });
     }
     sort_by_term(order, scratch_);
@@ -625,9 +674,10 @@ struct RecordIndex::Search {
         const Result<std::string> terms = stored_block(index.store_, index.board_, block);
         if (!terms.ok()) return terms.error();
         const TermHash hash(index.family_);
+        const TermList list(*terms, term_bytes);
         return one_part(first, size, [&](std::size_t group, std::size_t i) {
             const RecordTerm& term = query[group][i];
-            return places_among(*terms, term_bytes, hash(term.kind, term.text));
+            return list.places_of(hash(term.kind, term.text));
         });
     }
 
@@ -669,13 +719,23 @@ IndexQuery terms_of(const TextQuery& text) {
 
 bool answers(const LoggedRecord& logged, const IndexQuery& query) {
     std::vector<bool> has(query.size(), false);
-    for_each_term(logged, [&](RecordTermKind kind, std::string_view text) {
+    const auto look = [&](RecordTermKind kind, std::string_view text) {
         for (std::size_t group = 0; group < query.size(); ++group) {
             if (has[group]) continue;
             has[group] = std::any_of(query[group].begin(), query[group].end(),
                                      [&](const RecordTerm& term) { return term.kind == kind && term.text == text; });
         }
+    };
+    const bool of_texts = std::any_of(query.begin(), query.end(), [](const std::vector<RecordTerm>& any) {
+        return std::any_of(any.begin(), any.end(), [](const RecordTerm& term) {
+            return term.kind == RecordTermKind::word || term.kind == RecordTermKind::number;
+        });
     });
+    if (of_texts) {
+        for_each_term(logged, look);
+    } else {
+        for_each_term_but_texts(logged, look);
+    }
     return std::all_of(has.begin(), has.end(), [](bool one) { return one; });
 }
 

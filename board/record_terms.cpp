@@ -9,17 +9,16 @@
 namespace stele {
 namespace {
 
-void visit_text(std::string_view text, const std::function<void(RecordTermKind, std::string_view)>& visit) {
+void visit_text(std::string_view text, const VisitTerm& visit) {
     for_each_token(text, [&](TokenKind kind, std::string_view token) {
         visit(kind == TokenKind::word ? RecordTermKind::word : RecordTermKind::number, token);
     });
 }
 
-void visit_commit(const LoggedRecord& logged, const std::function<void(RecordTermKind, std::string_view)>& visit) {
+void visit_regions_and_cites(const LoggedRecord& logged, const VisitTerm& visit) {
     const std::vector<Write>& writes = logged.record.writes;
     std::string region;
-    for (std::size_t line = 0; line < writes.size(); ++line) {
-        const Write& write = writes[line];
+    for (const Write& write : writes) {
         std::string resolved = resolve_region(write.region, logged.record.author);
         if (resolved != region) visit(RecordTermKind::region, resolved);
         region = std::move(resolved);
@@ -27,6 +26,11 @@ void visit_commit(const LoggedRecord& logged, const std::function<void(RecordTer
             const EntryId id = cited_entry(logged, cite);
             if (id.number != 0) visit(RecordTermKind::cite, to_text(id));
         }
+    }
+}
+
+void visit_texts(const LoggedRecord& logged, const VisitTerm& visit) {
+    for (const Write& write : logged.record.writes) {
         // One that lives in memory still has its content as a value.
         if (write.content.is_null()) {
             for_each_text(content_of(write), [&](std::string_view text) { visit_text(text, visit); });
@@ -86,7 +90,7 @@ EntryId cited_entry(const LoggedRecord& logged, const Cite& cite) {
             verdict.outcomes[cite.line - 1].number};
 }
 
-void for_each_term(const LoggedRecord& logged, const std::function<void(RecordTermKind, std::string_view)>& visit) {
+void for_each_term_but_texts(const LoggedRecord& logged, const VisitTerm& visit) {
     const Record& record = logged.record;
     visit(RecordTermKind::record, to_text(record.kind));
     if (!record.author.empty()) visit(RecordTermKind::author, record.author);
@@ -99,7 +103,12 @@ void for_each_term(const LoggedRecord& logged, const std::function<void(RecordTe
             for (const BoundEntry& bound : member.bound) visit(RecordTermKind::bound, to_text(bound.id));
         }
     }
-    if (record.kind == RecordKind::commit) visit_commit(logged, visit);
+    if (record.kind == RecordKind::commit) visit_regions_and_cites(logged, visit);
+}
+
+void for_each_term(const LoggedRecord& logged, const VisitTerm& visit) {
+    for_each_term_but_texts(logged, visit);
+    if (logged.record.kind == RecordKind::commit) visit_texts(logged, visit);
 }
 
 }  // namespace stele

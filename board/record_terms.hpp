@@ -45,7 +45,10 @@ EntryId written_entry(const LoggedRecord& logged, std::size_t line);
 /// The entry that a cite of write `line` names, one of the same commit too; number 0 where there is none.
 EntryId cited_entry(const LoggedRecord& logged, const Cite& cite);
 
+using VisitTerm = std::function<void(RecordTermKind, std::string_view)>;
 /// Visits every term of a record; one may come more than once. The view is valid during the call only.
-void for_each_term(const LoggedRecord& logged, const std::function<void(RecordTermKind, std::string_view)>& visit);
+void for_each_term(const LoggedRecord& logged, const VisitTerm& visit);
+/// All but words and numbers, which are most of the work.
+void for_each_term_but_texts(const LoggedRecord& logged, const VisitTerm& visit);
 
 }  // namespace stele
