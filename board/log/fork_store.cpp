@@ -165,11 +165,9 @@ private:
             case Column::blobs:
                 return true;
             case Column::terms:
-                // Segments and blocks that were there.
-                if (key.front() == 's') {
-                    return key.size() == 15 && read_be32(key.substr(11)) < IndexShape{}.segments_due({at});
-                }
-                return key.size() == 17 && read_be64(key.substr(9)) < IndexShape{}.blocks_due({at});
+                // Segments that were there. Blocks go when their segment comes, so a fork has its own.
+                return key.front() == 's' && key.size() == 15 &&
+                       read_be32(key.substr(11)) < IndexShape{}.segments_due({at});
             case Column::meta:
                 return shows_meta(key, value);
         }

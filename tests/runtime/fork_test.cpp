@@ -181,12 +181,21 @@ TEST_CASE("a fork is at every version what the log up to there makes") {
 }
 
 TEST_CASE("a fork of a log with sealed segments, and of another fork, goes the way of its parent") {
-    const std::unique_ptr<World> world = busy_board(3, 4'300);
+    const std::unique_ptr<World> world = busy_board(3, 4'900);
     const BoardInfo parent = board_of(1, nullptr, {});
     const Position last = world->board().meta().last;
-    REQUIRE(last.number > limits::index_segment_records + 256);
+    const IndexShape index;
+    const std::uint64_t sealed = index.segment_records + index.segment_lag;
+    REQUIRE(last.number > sealed + index.block_records + index.block_lag);
     std::uint64_t number = 2;
-    for (const std::uint64_t at : {std::uint64_t{limits::index_segment_records} + 40}) {
+    // The index of records is that of the version, whatever its parent has stored since.
+    for (const std::uint64_t at : {sealed - 1, sealed, sealed + index.block_lag - 1, sealed + index.block_lag}) {
+        CAPTURE(at);
+        const BoardInfo child = board_of(number++, &parent, {at});
+        const std::unique_ptr<StateStore> store = make_fork(world->store(), parent, last, child, world->reader());
+        check_whole(*store, child, world->reader(), {at}, hash_at(*world, {at}));
+    }
+    for (const std::uint64_t at : {std::uint64_t{index.segment_records} + 40}) {
         CAPTURE(at);
         const BoardInfo child = board_of(number++, &parent, {at});
         const std::unique_ptr<StateStore> store = make_fork(world->store(), parent, last, child, world->reader());
