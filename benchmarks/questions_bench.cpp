@@ -194,7 +194,7 @@ void ask_questions(Report& report, const std::string& directory, const std::vect
     measure(report, "impact", directory, options,
             [&](const Provenance& provenance, const EntryStore& entries, auto& dice) {
                 std::size_t rows = 0;
-                check(provenance.for_each_derived(random_entry(entries, "evidence", dice),
+                check(provenance.for_each_derived(random_entry(entries, "evidence", dice), {},
                                                   [&](const Derived&) { return ++rows < rows_shown; }));
                 return rows;
             });

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <utility>
 
 #include "board/bytes.hpp"
 #include "board/limits.hpp"
@@ -11,6 +12,7 @@ namespace stele {
 namespace {
 
 constexpr std::size_t records_cached_max = 512;
+constexpr std::size_t versions_passed_max = 32;  // to look for a key costs as much as to pass so many
 // Counts up whenever what a checkpoint holds, or what it means, changes.
 constexpr std::uint64_t checkpoint_format = 1;
 
@@ -409,42 +411,65 @@ Result<EntryPtr> EntryStore::load(RegionNumber region, const EntryState& state) 
 
 Status EntryStore::for_each(RegionNumber region, Position at, bool reverse,
                             const std::function<bool(const EntryState&)>& visit) const {
-    const std::string from = entry_prefix(board_, region);
-    std::string to = entry_prefix(board_, region) + std::string(17, '\xff');
     // Versions of one entry stand newest first. Forward, the first one not after `at` is the one in
     // force; in reverse it is the last such one before the entry changes.
-    Status decoded = Done{};
+    std::string from = entry_prefix(board_, region);
+    std::string to = from + std::string(17, '\xff');
     std::optional<EntryState> candidate;
     std::uint64_t done_number = 0;
     bool stopped = false;
-    const auto on_key = [&](std::string_view key, std::string_view bytes) {
-        const std::uint64_t number = key.size() == 28 ? read_be64(key.substr(12)) : 0;
-        const Position position{key.size() == 28 ? ~read_be64(key.substr(20)) : 0};
-        if (reverse && candidate && candidate->number != number) {
-            const bool go_on = visit(*candidate);
-            candidate.reset();
-            if (!go_on) {
-                stopped = true;
+    for (bool whole = false; !whole && !stopped;) {
+        whole = true;
+        Status decoded = Done{};
+        std::uint64_t passing = 0;
+        std::size_t passed = 0;
+        const auto on_key = [&](std::string_view key, std::string_view bytes) {
+            const std::uint64_t number = key.size() == 28 ? read_be64(key.substr(12)) : 0;
+            const Position position{key.size() == 28 ? ~read_be64(key.substr(20)) : 0};
+            if (reverse && candidate && candidate->number != number) {
+                stopped = !visit(*std::exchange(candidate, std::nullopt));
+                if (stopped) return false;
+            }
+            passed = number == passing ? passed + 1 : 1;
+            passing = number;
+            const bool is_done = number == done_number && done_number != 0;
+            if (position > at || is_done) {
+                if (passed < versions_passed_max) return true;
+                // The rest of a long history is jumped over.
+                whole = false;
+                if (reverse) {
+                    to = entry_key(board_, region, number, Position{UINT64_MAX});
+                } else {
+                    from = is_done ? entry_key(board_, region, number + 1, Position{UINT64_MAX})
+                                   : entry_key(board_, region, number, at);
+                }
                 return false;
             }
-        }
-        if (position > at || (!reverse && number == done_number)) return true;
-        Result<EntryState> state = decode_state(key, bytes);
-        if (!state.ok()) {
-            decoded = state.error();
-            return false;
-        }
-        if (reverse) {
+            Result<EntryState> state = decode_state(key, bytes);
+            if (!state.ok()) {
+                decoded = state.error();
+                return false;
+            }
+            if (!reverse) {
+                done_number = number;
+                stopped = !visit(*state);
+                return !stopped;
+            }
             candidate = std::move(*state);
-            return true;
+            whole = passed < versions_passed_max;
+            return whole;
+        };
+        const Status scanned = store_.scan(Column::entries, from, to, reverse, on_key);
+        if (!scanned.ok()) return scanned;
+        if (!decoded.ok()) return decoded;
+        if (reverse && !whole && candidate) {
+            const std::uint64_t number = candidate->number;
+            Result<std::optional<EntryState>> in_force = this->at(region, number, at);
+            if (!in_force.ok()) return in_force.error();
+            candidate = std::move(*in_force);
+            to = entry_key(board_, region, number, Position{UINT64_MAX});
         }
-        done_number = number;
-        stopped = !visit(*state);
-        return !stopped;
-    };
-    const Status scanned = store_.scan(Column::entries, from, to, reverse, on_key);
-    if (!scanned.ok()) return scanned;
-    if (!decoded.ok()) return decoded;
+    }
     if (reverse && candidate && !stopped) visit(*candidate);
     return Done{};
 }

@@ -106,10 +106,15 @@ Result<ActivationStory> Provenance::story_of(const LoggedRecord& commit) const {
     return story;
 }
 
+/// What was before its eyes.
+Position read_by(const LoggedRecord& commit, const ActivationStory& story) {
+    return story.snapshot ? story.snapshot : Position{commit.position.number - 1};
+}
+
 std::vector<Support> Provenance::supports_of(const LoggedRecord& commit, std::size_t line,
                                              const ActivationStory& story) const {
     std::vector<Support> supports;
-    const Position before = story.snapshot ? story.snapshot : Position{commit.position.number - 1};
+    const Position before = read_by(commit, story);
     for (const Cite& cite : commit.record.writes[line].cites) {
         const EntryId id = cited_entry(commit, cite);
         if (id.number == 0) continue;
@@ -156,47 +161,59 @@ Result<std::shared_ptr<const LoggedRecord>> Provenance::commit_of(ActivationId i
     return commit;
 }
 
-Status Provenance::for_each_derived(const EntryId& id, const std::function<bool(const Derived&)>& visit) const {
+Status Provenance::for_each_derived(const EntryId& id, Position since,
+                                    const std::function<bool(const Derived&)>& visit) const {
     Status bad = Done{};
     // A commit that both cites the entry and was woken by it is found twice.
     std::set<std::pair<Position, std::size_t>> told;
     bool stopped = false;
-    const auto tell = [&](const LoggedRecord& commit, std::size_t line, SupportKind kind) {
+    const auto tell = [&](const LoggedRecord& commit, std::size_t line, SupportKind kind, Position read) {
         const EntryId entry = written_entry(commit, line);
         if (entry.number == 0 || !told.emplace(commit.position, line).second) return;
         if (stopped) return;
         const WriteOutcome& outcome = commit.verdict.outcomes[line];
-        stopped =
-            !visit({{entry, outcome.version}, commit.position, commit.record.author, activation_of(commit), kind});
+        stopped = !visit(
+            {{entry, outcome.version}, commit.position, commit.record.author, activation_of(commit), kind, read});
     };
-    const auto tell_bound = [&](const LoggedRecord& commit) {
+    const auto tell_bound = [&](const LoggedRecord& commit, Position read) {
         for (std::size_t line = 0; line < commit.record.writes.size(); ++line) {
-            if (commit.record.writes[line].cites.empty()) tell(commit, line, SupportKind::bound);
+            if (commit.record.writes[line].cites.empty()) tell(commit, line, SupportKind::bound, read);
         }
     };
     const IndexQuery query = {{entry_term(RecordTermKind::cite, id), entry_term(RecordTermKind::bound, id)}};
-    const Status walked = index_.find(query, {1}, last_, false, [&](const LoggedRecord& logged) {
+    // What stood at `since` was read by nobody before.
+    const Status walked = index_.find(query, since, last_, false, [&](const LoggedRecord& logged) {
         if (!logged.verdict.accepted) return true;
         if (logged.record.kind == RecordKind::claimed) {
+            if (logged.record.snapshot < since) return true;
             const Result<std::shared_ptr<const LoggedRecord>> commit = commit_of(activation_of(logged));
             if (!commit.ok()) return bad = commit.error(), false;
             if (!*commit || (*commit)->position > last_) return true;
             const Result<ActivationStory> story = story_of(**commit);
             if (!story.ok()) return bad = story.error(), false;
             const auto is_it = [&](const EntryVersion& bound) { return bound.id == id; };
-            if (std::any_of(story->bound.begin(), story->bound.end(), is_it)) tell_bound(**commit);
+            const bool is_bound = std::any_of(story->bound.begin(), story->bound.end(), is_it);
+            if (const Position read = read_by(**commit, *story); is_bound && read >= since) tell_bound(**commit, read);
             return !stopped;
+        }
+        Position read = logged.position;
+        if (since) {
+            const Result<ActivationStory> story = story_of(logged);
+            if (!story.ok()) return bad = story.error(), false;
+            read = read_by(logged, *story);
         }
         for (std::size_t line = 0; line < logged.record.writes.size(); ++line) {
             for (const Cite& cite : logged.record.writes[line].cites) {
-                if (cited_entry(logged, cite) == id) tell(logged, line, SupportKind::cited);
+                const Position seen_at = cite.line != 0 ? logged.position : read;
+                if (seen_at >= since && cited_entry(logged, cite) == id)
+                    tell(logged, line, SupportKind::cited, seen_at);
             }
         }
-        if (is_rule_commit(logged.record)) {
+        if (is_rule_commit(logged.record) && read >= since) {
             std::vector<EntryVersion> bound;
             add_bound(bound, logged.record, logged.verdict.stale_members);
             const auto is_it = [&](const EntryVersion& one) { return one.id == id; };
-            if (std::any_of(bound.begin(), bound.end(), is_it)) tell_bound(logged);
+            if (std::any_of(bound.begin(), bound.end(), is_it)) tell_bound(logged, read);
         }
         return !stopped;
     });

@@ -74,6 +74,8 @@ struct Derived {
     std::string author;
     ActivationId activation;
     SupportKind kind = SupportKind::cited;
+    /// The version of the board that its author read; told where for_each_derived() was given a `since`.
+    Position read;
 };
 
 /// An activation that an entry woke.
@@ -109,8 +111,9 @@ public:
 
     /// The version in force at `at`, also a retracted one. Fails with not_found.
     [[nodiscard]] Result<Derivation> derivation(const EntryId& id, Position at) const;
-    /// What this entry supports directly, of any version, in order of position; until `visit` returns false.
-    Status for_each_derived(const EntryId& id, const std::function<bool(const Derived&)>& visit) const;
+    /// What this entry supports directly as it stood at `since` or later (0: of any version), in order of position;
+    /// until `visit` returns false.
+    Status for_each_derived(const EntryId& id, Position since, const std::function<bool(const Derived&)>& visit) const;
     /// The activations that it woke, in order.
     Status for_each_woken(const EntryId& id, const std::function<bool(const Woken&)>& visit) const;
     /// Every write of the text, in order of position.

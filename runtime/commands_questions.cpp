@@ -66,20 +66,21 @@ struct Tree {
     bool cut = false;  // the bound on nodes was reached
 };
 
-// Grows breadth first, so that what is cut off is what is far away. `expand` fills a node in and returns its
-// children, in order.
-Result<Tree> grow(TreeNode root, std::size_t depth_max,
-                  const std::function<Result<std::vector<TreeNode>>(TreeNode&)>& expand) {
+/// Fills a node in, which is to be the tree's `index`th: where it was told already, or its children, in order. It need
+/// not look for more than `children_max`.
+using Expand =
+    std::function<Result<std::vector<TreeNode>>(TreeNode& node, std::size_t index, std::size_t children_max)>;
+
+// Grows breadth first, so that what is cut off is what is far away.
+Result<Tree> grow(TreeNode root, std::size_t depth_max, const Expand& expand) {
     Tree tree;
     tree.nodes.push_back(std::move(root));
-    std::map<EntryVersion, std::size_t> told;
     for (std::size_t at = 0; at < tree.nodes.size(); ++at) {
-        const auto [known, first] = told.try_emplace(tree.nodes[at].version, at);
-        if (!first) tree.nodes[at].same_as = known->second;
-        Result<std::vector<TreeNode>> children = expand(tree.nodes[at]);
+        const bool is_deepest = tree.nodes[at].depth >= depth_max;
+        const std::size_t one_too_many = tree_nodes_max - tree.nodes.size() + 1;
+        Result<std::vector<TreeNode>> children = expand(tree.nodes[at], at, is_deepest ? 1 : one_too_many);
         if (!children.ok()) return children.error();
-        if (!first) continue;
-        if (tree.nodes[at].depth >= depth_max) {
+        if (is_deepest) {
             tree.nodes[at].cut = !children->empty();
             continue;
         }
@@ -278,6 +279,48 @@ std::size_t depth_of(const TreeOptions& options) { return options.depth == 0 ? S
 
 // ---- impact -----------------------------------------------------------------------------------
 
+/// What came of single versions of entries. All uses of an entry are read at once, for they stand together.
+class Uses {
+public:
+    Uses(const OpenBoard& board, const Provenance& provenance) : board_(board), provenance_(provenance) {}
+
+    /// The version came to be at `at`.
+    Status for_each(const EntryVersion& version, Position at, const std::function<bool(const Derived&)>& visit) {
+        const auto [found, first] = known_.try_emplace(version.id);
+        Known& known = found->second;
+        if (first || at < known.since) {
+            known = {at, {}};
+            std::size_t count = 0;
+            const Status walked = provenance_.for_each_derived(version.id, at, [&](const Derived& derived) {
+                const EntryPtr used = entry_at(board_, version.id, derived.read);
+                if (used) known.by_version[used->version].push_back(derived);
+                return ++count < uses_max;
+            });
+            if (!walked.ok()) return walked;
+            cut_ = cut_ || count == uses_max;
+        }
+        for (const Derived& derived : known.by_version[version.version]) {
+            if (!visit(derived)) break;
+        }
+        return Done{};
+    }
+    /// Not all uses of some entry were looked at.
+    [[nodiscard]] bool is_cut() const { return cut_; }
+
+    static constexpr std::size_t uses_max = 5'000;
+
+private:
+    struct Known {
+        Position since;
+        std::map<std::uint32_t, std::vector<Derived>> by_version;
+    };
+
+    const OpenBoard& board_;
+    const Provenance& provenance_;
+    std::map<EntryId, Known> known_;
+    bool cut_ = false;
+};
+
 void print_impact_json(const OpenBoard& board, const Tree& tree, const std::vector<Woken>& idle) {
     for (const TreeNode& node : tree.nodes) {
         Value value = node.entry ? to_value(*node.entry) : json_of(node.version);
@@ -311,27 +354,34 @@ ExitCode command_why(const TreeOptions& options) {
     root.version.id = *id;
     root.at = *at;
     bool is_root = true;
+    std::map<EntryVersion, std::size_t> told;
     const Result<Tree> tree =
-        grow(std::move(root), depth_of(options), [&](TreeNode& node) -> Result<std::vector<TreeNode>> {
-            std::vector<TreeNode> children;
-            Result<Derivation> derivation = provenance.derivation(node.version.id, node.at);
-            if (!derivation.ok()) {
-                if (is_root || derivation.error().code != ErrorCode::not_found) return derivation.error();
-                return children;
-            }
-            is_root = false;
-            node.entry = derivation->entry;
-            node.version.version = derivation->entry->version;
-            for (const Support& support : derivation->supports) {
-                TreeNode child;
-                child.version = support.entry;
-                child.at = support.at;
-                child.relation = to_text(support.kind);
-                children.push_back(std::move(child));
-            }
-            node.derivation = std::move(*derivation);
-            return children;
-        });
+        grow(std::move(root), depth_of(options),
+             [&](TreeNode& node, std::size_t index, std::size_t) -> Result<std::vector<TreeNode>> {
+                 std::vector<TreeNode> children;
+                 Result<Derivation> derivation = provenance.derivation(node.version.id, node.at);
+                 if (!derivation.ok()) {
+                     if (is_root || derivation.error().code != ErrorCode::not_found) return derivation.error();
+                     return children;
+                 }
+                 is_root = false;
+                 node.entry = derivation->entry;
+                 node.version.version = derivation->entry->version;
+                 const auto [known, first] = told.try_emplace(node.version, index);
+                 node.derivation = std::move(*derivation);
+                 if (!first) {
+                     node.same_as = known->second;
+                     return children;
+                 }
+                 for (const Support& support : node.derivation->supports) {
+                     TreeNode child;
+                     child.version = support.entry;
+                     child.at = support.at;
+                     child.relation = to_text(support.kind);
+                     children.push_back(std::move(child));
+                 }
+                 return children;
+             });
     if (!tree.ok()) {
         if (tree.error().code != ErrorCode::not_found) return complain(tree.error());
         return complain({ErrorCode::not_found, "there is no entry " + options.entry + " on board \"" +
@@ -370,28 +420,44 @@ ExitCode command_impact(const TreeOptions& options) {
     TreeNode root;
     root.version = {*id, entry->version};
     root.entry = entry;
+    // Of the root whatever came of any version; below it, of the version that is in the tree.
+    Uses uses(*board, provenance);
+    std::map<EntryVersion, std::size_t> told;
     const Result<Tree> tree =
-        grow(std::move(root), depth_of(options), [&](TreeNode& node) -> Result<std::vector<TreeNode>> {
-            std::vector<TreeNode> children;
-            const Status walked = provenance.for_each_derived(node.version.id, [&](const Derived& derived) {
-                TreeNode child;
-                child.version = derived.entry;
-                child.at = derived.position;
-                child.relation = derived.kind == SupportKind::cited ? "cited by" : "woke";
-                child.entry = entry_at(*board, derived.entry.id, derived.position);
-                child.derived = derived;
-                children.push_back(std::move(child));
-                return children.size() < tree_nodes_max;
-            });
-            if (!walked.ok()) return walked.error();
-            return children;
-        });
+        grow(std::move(root), depth_of(options),
+             [&](TreeNode& node, std::size_t index, std::size_t children_max) -> Result<std::vector<TreeNode>> {
+                 std::vector<TreeNode> children;
+                 const auto hang = [&](const Derived& derived) {
+                     TreeNode child;
+                     child.version = derived.entry;
+                     child.at = derived.position;
+                     child.relation = derived.kind == SupportKind::cited ? "cited by" : "woke";
+                     child.entry = entry_at(*board, derived.entry.id, derived.position);
+                     child.derived = derived;
+                     children.push_back(std::move(child));
+                     return children.size() < children_max;
+                 };
+                 if (node.relation.empty()) {
+                     const Status walked = provenance.for_each_derived(node.version.id, {}, hang);
+                     if (!walked.ok()) return walked.error();
+                     return children;
+                 }
+                 const auto [known, first] = told.try_emplace(node.version, index);
+                 if (!first) {
+                     node.same_as = known->second;
+                     return children;
+                 }
+                 const Status walked = uses.for_each(node.version, node.at, hang);
+                 if (!walked.ok()) return walked.error();
+                 return children;
+             });
     if (!tree.ok()) return complain(tree.error());
     if (!options.graph.empty()) return print_graph(*tree, "impact of " + options.entry, true, options.graph);
     std::vector<Woken> idle;
+    std::size_t woken_count = 0;
     const Status woken = provenance.for_each_woken(*id, [&](const Woken& one) {
         if (!one.committed) idle.push_back(one);
-        return idle.size() < tree_nodes_max;
+        return ++woken_count < tree_nodes_max;
     });
     if (!woken.ok()) return complain(woken.error());
     if (options.common.json) {
@@ -414,10 +480,15 @@ ExitCode command_impact(const TreeOptions& options) {
     line.add(entries.empty()
                  ? "nothing came of it"
                  : counted(entries.size(), "entry", "entries") + " by " + counted(authors.size(), "author", "authors"));
-    if (!idle.empty())
+    if (!idle.empty()) {
         line.add("; it woke " + counted(idle.size(), "activation", "activations") + " that wrote nothing");
+        if (woken_count == tree_nodes_max) line.add(", of the first " + count_text(woken_count));
+    }
     std::cout << line.text(text.terminal.color) << "\n";
     print_what_was_cut(*tree, options.depth, "that came of it");
+    if (uses.is_cut())
+        std::cout << "of entries that are used more than " << count_text(Uses::uses_max)
+                  << " times, not all was followed\n";
     return ExitCode::done;
 }
 

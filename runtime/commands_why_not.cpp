@@ -39,11 +39,26 @@ struct Question {
     std::shared_ptr<const CrewSpec> crew;
     const SourceSpec* source = nullptr;
     BoardMoment moment;
-    std::map<std::vector<BoundEntry>, Taken> taken;  // the newest of each
-    std::uint64_t activations = 0;                   // of this run
+    std::uint64_t activations = 0;  // of this run, counted as far as the source may have them
     bool run_stopped = false;
     std::string stop_reason;
 };
+
+/// How many activations the source may have in a run; 0: any number.
+std::uint64_t activations_allowed(const SourceSpec& source) {
+    return source.wake == WakeMode::once ? 1 : source.limits.activations;
+}
+
+IndexQuery claims_of(const Question& question) {
+    return {{{RecordTermKind::author, question.source->name}},
+            {{RecordTermKind::record, "claimed"}, {RecordTermKind::record, "commit"}}};
+}
+
+bool is_claim(const LoggedRecord& logged) {
+    const Record& record = logged.record;
+    if (!logged.verdict.accepted || record.members.empty()) return false;
+    return record.kind == RecordKind::claimed || is_rule_commit(record);
+}
 
 Status read_moment(Question& question) {
     const OpenBoard& board = question.board;
@@ -92,19 +107,37 @@ Status read_moment(Question& question) {
         memory.last_change = (*changed)->record.time;
     }
 
-    const IndexQuery claims = {{{RecordTermKind::author, question.source->name}},
-                               {{RecordTermKind::record, "claimed"}, {RecordTermKind::record, "commit"}}};
-    return index.find(claims, moment.run, question.at, false, [&](const LoggedRecord& logged) {
-        const Record& record = logged.record;
-        if (!logged.verdict.accepted || record.members.empty()) return true;
-        if (record.kind == RecordKind::commit && !is_rule_commit(record)) return true;
-        const ActivationId id = activation_of(logged);
-        if (id.number == logged.position.number) ++question.activations;
-        for (const MatchRecord& member : record.members) {
-            question.taken[member.bound] = {id, logged.position, member.bound};
-        }
-        return true;
+    const std::uint64_t allowed = activations_allowed(*question.source);
+    if (allowed == 0) return Done{};
+    return index.find(claims_of(question), moment.run, question.at, false, [&](const LoggedRecord& logged) {
+        if (is_claim(logged) && activation_of(logged).number == logged.position.number) ++question.activations;
+        return question.activations < allowed;
     });
+}
+
+/// The newest time that a match which holds was taken up.
+Result<std::optional<Taken>> taken_up(const Question& question, const std::vector<BoundEntry>& bound) {
+    IndexQuery query = claims_of(question);
+    Position since = question.moment.run;
+    for (const BoundEntry& one : bound) {
+        query.push_back({entry_term(RecordTermKind::bound, one.id)});
+        const auto& active = question.moment.regions.at(one.id.region).active;
+        // Nobody took this version of it up before it was there.
+        if (const auto entry = active.find(one.id.number); entry != active.end()) {
+            since = std::max(since, entry->second->position);
+        }
+    }
+    std::optional<Taken> taken;
+    const Provenance provenance = question.board.provenance();
+    const Status walked = provenance.index().find(query, since, question.at, true, [&](const LoggedRecord& logged) {
+        if (!is_claim(logged)) return true;
+        for (const MatchRecord& member : logged.record.members) {
+            if (member.bound == bound) taken = Taken{activation_of(logged), logged.position, bound};
+        }
+        return !taken;
+    });
+    if (!walked.ok()) return walked.error();
+    return taken;
 }
 
 // "committed in record 12", "running", ...
@@ -325,7 +358,7 @@ ExitCode command_why_not(const WhyNotOptions& options) {
     if (!board.ok()) return complain(board.error());
     const Result<Position> at = version_or_newest(*board, options.at);
     if (!at.ok()) return complain(at.error());
-    Question question{*board, *at, crew_at(*board, *at), nullptr, {}, {}, 0, false, {}};
+    Question question{*board, *at, crew_at(*board, *at), nullptr, {}, 0, false, {}};
     if (!question.crew) {
         return complain({ErrorCode::not_found, "no crew had been started on board \"" + board->info.address.board +
                                                    "\" at version " + number(at->number)});
@@ -341,15 +374,25 @@ ExitCode command_why_not(const WhyNotOptions& options) {
     const WhyNot answer =
         why_not(when, question.moment, [&](const std::string& name) { return question.crew->region(name); });
     std::vector<MatchPtr> open;
+    std::map<std::vector<BoundEntry>, std::optional<Taken>> asked;
+    Status bad = Done{};
     if (answer.holds) {
-        open = offered_matches(when, question.moment,
-                               [&](const Match& match) { return question.taken.count(match.bound) > 0; });
+        open = offered_matches(when, question.moment, [&](const Match& match) {
+            const auto [known, first] = asked.try_emplace(match.bound);
+            if (first) {
+                Result<std::optional<Taken>> found = taken_up(question, match.bound);
+                if (!found.ok()) return bad = found.error(), false;
+                known->second = std::move(*found);
+            }
+            return known->second.has_value();
+        });
     }
+    if (!bad.ok()) return complain(bad.error());
     std::vector<Taken> taken;
-    if (answer.holds) {
-        for (const auto& [bound, one] : question.taken) taken.push_back(one);
-        std::sort(taken.begin(), taken.end(), [](const Taken& a, const Taken& b) { return a.claimed > b.claimed; });
+    for (const auto& [bound, one] : asked) {
+        if (one) taken.push_back(*one);
     }
+    std::sort(taken.begin(), taken.end(), [](const Taken& a, const Taken& b) { return a.claimed > b.claimed; });
     std::vector<std::string> fates;
     for (std::size_t i = 0; i < taken.size() && i < taken_shown; ++i) {
         const Result<std::string> fate = fate_of(question, taken[i].id);

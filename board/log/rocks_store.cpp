@@ -42,6 +42,7 @@ constexpr std::size_t log_buffer_bytes = 64U << 20;
 constexpr std::size_t other_buffer_bytes = 32U << 20;
 constexpr std::size_t block_cache_bytes = 64U << 20;
 constexpr std::size_t wal_bytes_max = 256U << 20;
+constexpr std::size_t tables_kept_bytes = 4U << 20;  // in memory when a store is closed; with more they are written
 constexpr int owner_open_files_max = 512;
 constexpr double bloom_bits_per_key = 10;
 constexpr int secondary_attempts_max = 5;
@@ -171,6 +172,7 @@ public:
         return rocksdb::DB::OpenAsSecondary(options, path, own_directory, families(), &families_, &db_);
     }
 
+    [[nodiscard]] bool is_open() const { return db_ != nullptr; }
     rocksdb::DB& db() const { return *db_; }
     rocksdb::ColumnFamilyHandle* family(Column column) const { return families_[static_cast<std::size_t>(column)]; }
 
@@ -411,6 +413,7 @@ Error damage_error(const std::string& directory, const std::string& cause) {
 class RocksStore final : public StateStore {
 public:
     RocksStore(std::string directory, OwnerLock lock) : directory_(std::move(directory)), lock_(std::move(lock)) {}
+    ~RocksStore() override;
 
     Status open(RocksOpenReport& report);
     Status copy_to(const std::string& target);
@@ -453,6 +456,21 @@ Status RocksStore::open(RocksOpenReport& report) {
     if (!status.ok()) return rocks_error("cannot open the database " + in_quotes(path), status);
     report.torn_tail = torn_tail_sentence(*tail);
     return Done{};
+}
+
+// Whoever reads next would have to make the tables in memory again from the write-ahead log. Where that fails the log
+// is there as it was.
+RocksStore::~RocksStore() {
+    if (!database_.is_open() || !check_alive().ok()) return;
+    std::uint64_t in_memory = 0;
+    std::vector<rocksdb::ColumnFamilyHandle*> families;
+    for (std::size_t column = 0; column < column_count; ++column) {
+        families.push_back(database_.family(static_cast<Column>(column)));
+        std::uint64_t bytes = 0;
+        database_.db().GetIntProperty(families.back(), rocksdb::DB::Properties::kCurSizeAllMemTables, &bytes);
+        in_memory += bytes;
+    }
+    if (in_memory >= tables_kept_bytes) (void)database_.db().Flush({}, families);
 }
 
 Status RocksStore::apply(const StoreBatch& batch) {

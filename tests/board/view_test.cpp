@@ -104,6 +104,39 @@ TEST_CASE("a view of any old version shows what the board was then, while writer
     }
 }
 
+TEST_CASE("entries with long histories are walked over as short ones are, at every version and in both directions") {
+    std::mt19937_64 dice(5);
+    TestBoard board({region("status", PolicyKind::last_writer_wins, {"k"})});
+    std::map<std::int64_t, std::int64_t> now;
+    std::vector<std::pair<Position, std::map<std::int64_t, std::int64_t>>> history;
+    for (std::int64_t i = 0; i < 600; ++i) {
+        // Few keys at first, so that some entries have hundreds of versions and others come after those.
+        const std::int64_t k = static_cast<std::int64_t>(dice() % static_cast<std::uint64_t>(2 + i / 100));
+        board.commit("web", {write(WriteOp::put, "status", Value::object({{"k", k}, {"n", i}}))});
+        now[k] = i;
+        history.emplace_back(board.last(), now);
+    }
+    for (std::size_t i = 0; i < history.size(); i += 1 + dice() % 9) {
+        const auto& [at, expected] = history[i];
+        CAPTURE(at.number);
+        std::map<std::int64_t, std::int64_t> seen;
+        const std::vector<EntryPtr> forward = TestBoard::entries(board.view(at), "status");
+        for (const EntryPtr& entry : forward)
+            seen[entry->content.find("k")->as_int()] = entry->content.find("n")->as_int();
+        CHECK(seen == expected);
+        CHECK(forward.size() == expected.size());
+        std::vector<EntryPtr> backward = TestBoard::entries(board.view(at), "status", true);
+        std::reverse(backward.begin(), backward.end());
+        CHECK(std::equal(
+            forward.begin(), forward.end(), backward.begin(), backward.end(),
+            [](const EntryPtr& a, const EntryPtr& b) { return a->id == b->id && a->content == b->content; }));
+        std::size_t visits = 0;
+        const Status walked = board.view(at).for_each("status", true, [&](const EntryPtr&) { return ++visits < 2; });
+        REQUIRE(walked.ok());
+        CHECK(visits == std::min<std::size_t>(2, expected.size()));
+    }
+}
+
 TEST_CASE("an entry that a reader holds does not change under it") {
     TestBoard board({region("status", PolicyKind::last_writer_wins)});
     board.commit("web", {write(WriteOp::put, "status", R"({"v":1})")});

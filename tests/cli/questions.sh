@@ -116,6 +116,40 @@ expect 0 "$STELE" impact notes/1
 says out "nothing came of it"
 expect 4 "$STELE" impact notes/2
 
+# What came of an entry that came of it, as it was then and not as it was before or after.
+cat >rolling.yaml <<'YAML'
+stele: 1
+crew: rolling
+regions:
+  raw:   {policy: append_only, entry: {n: integer}}
+  state: {policy: last_writer_wins, key: [name], entry: {name: string, n: integer}}
+  out:   {policy: append_only, entry: {n: integer}}
+sources:
+  keep:
+    kind: rule
+    when: [{each: raw as r}]
+    then: [{put: state, entry: {name: newest, n: $r.n}}]
+    may: {read: [raw], write: {state: [put]}}
+  tell:
+    kind: rule
+    priority: 1
+    when: [{each: state as s}]
+    then: [{insert: out, entry: {n: $s.n}}]
+    may: {read: [state], write: {out: [insert]}}
+seed: {raw: [{n: 1}, {n: 2}, {n: 3}]}
+YAML
+expect 0 "$STELE" run rolling.yaml --quiet --data rolling
+expect 0 "$STELE" show --region out --json --data rolling
+same "what was told" '{"n": 1} {"n": 2} {"n": 3}' "$(json_field entry <out | sort | tr '\n' ' ' | sed 's/ $//')"
+for n in 1 2 3; do
+    expect 0 "$STELE" impact raw/$n --data rolling
+    says out "woke state/1 v$n"
+    same "what came of raw/$n" 1 "$(grep -c 'woke out/' out)"
+    says out "{\"n\":$n}"
+    expect 0 "$STELE" why "$(grep -o 'out/[0-9]*' out)" --data rolling
+    says out "raw/$n"
+done
+
 # ---- blame ----
 expect 0 "$STELE" blame "12.4 %"
 says out "first  record"

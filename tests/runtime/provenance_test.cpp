@@ -127,12 +127,15 @@ std::map<std::pair<Position, std::size_t>, Supports> read_whole_log(const World&
 TEST_CASE("support, forward and backward, is what the whole log says") {
     std::size_t versions = 0;
     std::size_t edges = 0;
+    std::size_t later = 0;
     for (std::uint32_t seed = 1; seed <= 25; ++seed) {
         CAPTURE(seed);
         const std::unique_ptr<World> world = random_run(seed);
         const Provenance provenance(world->board().entries(), World::family(), world->board().meta().last);
+        const std::uint64_t last = world->board().meta().last.number;
         const auto oracle = read_whole_log(*world);
         std::map<EntryId, std::set<std::tuple<Position, EntryId, SupportKind>>> derived;
+        std::map<EntryId, std::map<std::pair<Position, EntryId>, Position>> read_at;  // by what was derived
         for (const auto& [place, supports] : oracle) {
             const LoggedRecord& logged = world->log[place.first.number - 1];
             const EntryId id = written_entry(logged, place.second);
@@ -153,6 +156,8 @@ TEST_CASE("support, forward and backward, is what the whole log says") {
                 const Result<Derivation> below = provenance.derivation(support.entry.id, support.at);
                 REQUIRE(below.ok());
                 CHECK(below->entry->version == support.entry.version);
+                Position& read = read_at[support.entry.id][{place.first, id}];
+                read = std::max(read, support.at);
             }
             CHECK(found == supports);
             CHECK(derivation->entry->position == place.first);
@@ -162,18 +167,36 @@ TEST_CASE("support, forward and backward, is what the whole log says") {
             for (std::uint64_t number = 1; number < region.next_entry; ++number) {
                 const EntryId id{region.name, number};
                 std::set<std::tuple<Position, EntryId, SupportKind>> found;
-                const Status walked = provenance.for_each_derived(id, [&](const Derived& one) {
-                    found.emplace(one.position, one.entry.id, one.kind);
-                    return true;
-                });
-                REQUIRE(walked.ok());
+                const auto collect = [&](Position since) {
+                    found.clear();
+                    const Status walked = provenance.for_each_derived(id, since, [&](const Derived& one) {
+                        found.emplace(one.position, one.entry.id, one.kind);
+                        const auto known = read_at[id].find({one.position, one.entry.id});
+                        if (since && known != read_at[id].end()) CHECK(one.read == known->second);
+                        return true;
+                    });
+                    REQUIRE(walked.ok());
+                };
+                collect({});
                 CHECK(found == derived[id]);
                 edges += found.size();
+                const std::set<std::tuple<Position, EntryId, SupportKind>> whole = found;
+                for (const std::uint64_t since : {std::uint64_t{seed}, std::uint64_t{5} * seed, last / 2}) {
+                    collect({since});
+                    for (const auto& one : whole) {
+                        const auto known = read_at[id].find({std::get<0>(one), std::get<1>(one)});
+                        if (known == read_at[id].end()) continue;  // written again in the same commit
+                        CHECK((found.count(one) > 0) == (known->second.number >= since));
+                        ++later;
+                    }
+                    CHECK(std::includes(whole.begin(), whole.end(), found.begin(), found.end()));
+                }
             }
         }
     }
     CHECK(versions > 500);
     CHECK(edges > 500);
+    CHECK(later > 1'000);
 }
 
 TEST_CASE("the story of an activation tells what it read, which attempt it was and what it spent") {
