@@ -128,6 +128,7 @@ sources:
   keep:
     kind: rule
     when: [{each: raw as r}]
+    limits: {activations: 3}
     then: [{put: state, entry: {name: newest, n: $r.n}}]
     may: {read: [raw], write: {state: [put]}}
   tell:
@@ -149,6 +150,20 @@ for n in 1 2 3; do
     expect 0 "$STELE" why "$(grep -o 'out/[0-9]*' out)" --data rolling
     says out "raw/$n"
 done
+# Of the versions of state/1 only the last one is there to be taken up.
+expect 0 "$STELE" why-not tell --data rolling
+says out "every way in which it holds was taken up"
+says out "woken by state/1 v3: committed in record"
+same "matches that were taken up" 1 "$(grep -c 'woken by' out)"
+expect 0 "$STELE" log --region state --last 1 --json --data rolling
+at=$(json_field position <out)
+expect 0 "$STELE" why-not tell --at "$at" --data rolling
+says out "a match is waiting to run: state/1 v3"
+says_not out "held back"
+expect 0 "$STELE" why-not keep --data rolling
+says out "its budget of 3 activations is used up"
+expect 0 "$STELE" why-not keep --at $((at - 1)) --data rolling
+says_not out "is used up"
 
 # ---- blame ----
 expect 0 "$STELE" blame "12.4 %"
