@@ -375,7 +375,7 @@ Result<EntryChange> Board::change_of(const RegionState& region, std::uint64_t nu
     EntryChange change;
     change.id = {region.name, number};
     if (!is_new) {
-        const Result<std::optional<EntryState>> before = entries_.at(region.number, number, {position.number - 1});
+        const Result<std::optional<EntryState>> before = entries_.before(region.number, number, position);
         if (!before.ok()) return before.error();
         if (before->has_value() && (*before)->active) {
             const Result<EntryPtr> entry = entries_.load(region.number, **before);

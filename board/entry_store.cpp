@@ -156,6 +156,8 @@ Status EntryStore::load() {
     state_hash_ = {};
     by_name_.clear();
     newest_.clear();
+    replaced_.clear();
+    replaced_at_ = {};
     keys_.clear();
     entries_.clear();  // an entry's authors change without a new version
     Status decoded = Done{};
@@ -245,6 +247,16 @@ Result<RegionCount> EntryStore::count_at(RegionNumber number, Position at) const
         }
     }
     return count;
+}
+
+Result<std::optional<EntryState>> EntryStore::before(RegionNumber region, std::uint64_t number,
+                                                     Position position) const {
+    if (position == replaced_at_) {
+        if (const auto known = replaced_.find(EntryKey{region, number}); known != replaced_.end()) {
+            return std::optional<EntryState>(known->second);
+        }
+    }
+    return at(region, number, {position.number - 1});
 }
 
 Result<std::optional<EntryState>> EntryStore::newest(RegionNumber region, std::uint64_t number) const {
@@ -584,8 +596,13 @@ void EntryStore::put_meta(const BoardMeta& meta, StoreBatch& batch) {
 
 void EntryStore::put_entry(RegionNumber region, const EntryState& state, StoreBatch& batch) {
     batch.put(Column::entries, entry_key(board_, region, state.number, state.position), encode_state(state));
+    if (state.position != replaced_at_) replaced_.clear();
+    replaced_at_ = state.position;
     if (newest_.size() >= limits::entry_cache_entries_max) newest_.clear();
-    newest_[EntryKey{region, state.number}] = state;
+    const auto [known, first] = newest_.try_emplace(EntryKey{region, state.number}, state);
+    if (first) return;
+    replaced_.try_emplace(known->first, known->second);
+    known->second = state;
 }
 
 void EntryStore::put_key(RegionNumber region, std::string_view key_text, std::uint64_t number, StoreBatch& batch) {

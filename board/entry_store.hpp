@@ -72,6 +72,9 @@ public:
     [[nodiscard]] const std::vector<RegionState>& regions() const { return regions_; }
     [[nodiscard]] const RegionState* region(std::string_view name) const;
 
+    /// As it stood before the record at `position`: of the newest one without reading, as a rule.
+    [[nodiscard]] Result<std::optional<EntryState>> before(RegionNumber region, std::uint64_t number,
+                                                           Position position) const;
     [[nodiscard]] Result<std::optional<EntryState>> newest(RegionNumber region, std::uint64_t number) const;
     [[nodiscard]] Result<std::optional<EntryState>> at(RegionNumber region, std::uint64_t number, Position at) const;
     /// The version that the commit at this very position made.
@@ -142,6 +145,9 @@ private:
     std::unordered_map<std::string, RegionNumber> by_name_;
     // Caches: looked up only, never walked, so their order reaches nothing.
     mutable std::unordered_map<EntryKey, EntryState, EntryKeyHash> newest_;
+    /// What the newest record that changed entries took the place of, where that was known.
+    std::unordered_map<EntryKey, EntryState, EntryKeyHash> replaced_;
+    Position replaced_at_;
     mutable std::unordered_map<Hash128, std::uint64_t> keys_;
     mutable std::unordered_map<EntryKey, EntryPtr, EntryKeyHash> entries_;
     mutable std::unordered_map<Position, std::shared_ptr<const LoggedRecord>> records_;

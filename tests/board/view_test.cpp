@@ -47,6 +47,24 @@ std::vector<Write> random_writes(std::mt19937_64& dice, const ModelState& state)
     return writes;
 }
 
+// What the newest record took the place of is known without reading; reading is the oracle.
+void check_before(const EntryStore& entries) {
+    const Position last = entries.meta().last;
+    for (const RegionState& region : entries.regions()) {
+        for (std::uint64_t number = 1; number < region.next_entry; ++number) {
+            const Result<std::optional<EntryState>> known = entries.before(region.number, number, last);
+            const Result<std::optional<EntryState>> read = entries.at(region.number, number, Position{last.number - 1});
+            REQUIRE(known.ok());
+            REQUIRE(read.ok());
+            REQUIRE(known->has_value() == read->has_value());
+            if (!known->has_value()) continue;
+            CHECK((*known)->position == (*read)->position);
+            CHECK((*known)->version == (*read)->version);
+            CHECK((*known)->active == (*read)->active);
+        }
+    }
+}
+
 // Counts the keys that walks pass.
 class CountingStore final : public StateStore {
 public:
@@ -119,6 +137,7 @@ TEST_CASE("a view of any old version shows what the board was then, while writer
             const auto refused = model.commit("web", writes, board.last().number, position.number);
             REQUIRE(board.commit("web", writes).accepted() == refused.empty());
             history[position.number] = model.state();
+            check_before(board.board().entries());
             const auto some = std::next(history.begin(), static_cast<std::ptrdiff_t>(dice() % history.size()));
             check_view(board, {some->first}, some->second);
         }
