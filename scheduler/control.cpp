@@ -137,9 +137,10 @@ std::vector<const Focus*> ControlBoard::focus_on(std::string_view source, const 
     std::vector<const Focus*> applying;
     for (const auto& [name, focus] : focus_) {
         if (!focus.source.empty() && focus.source != source) continue;
-        const bool bound = focus.region.empty() ||
-                           std::any_of(match.bound.begin(), match.bound.end(),
-                                       [&](const BoundEntry& entry) { return entry.id.region == focus.region; });
+        const bool bound = focus.region.empty() || std::any_of(match.bound.begin(), match.bound.end(),
+                                                               [&region = focus.region](const BoundEntry& entry) {
+                                                                   return entry.id.region == region;
+                                                               });
         if (bound) applying.push_back(&focus);
     }
     return applying;

@@ -91,7 +91,8 @@ public:
         for (const std::string& region : watched.regions) {
             const auto [memory, fresh] = regions_.try_emplace(region);
             if (fresh && entries) {
-                entries(region, [&](const EntryPtr& entry) { memory->second.active[entry->id.number] = entry; });
+                entries(region,
+                        [&memory = memory->second](const EntryPtr& entry) { memory.active[entry->id.number] = entry; });
             }
             watchers_[region].push_back(index);
         }
