@@ -42,6 +42,7 @@
 #include "runtime/owner.hpp"
 #include "runtime/wall_clock.hpp"
 #include "scheduler/fold.hpp"
+#include "tests/support/forwarding_store.hpp"
 
 extern char** environ;
 
@@ -59,28 +60,17 @@ void check(const rocksdb::Status& status) {
 
 /// Keeps what the engine writes, so that the peer can be given the same keys and bytes. The copy is
 /// made inside our time.
-class RecordingStore final : public StateStore {
+class RecordingStore final : public ForwardingStore {
 public:
-    explicit RecordingStore(StateStore& store) : store_(store) {}
-
-    Result<std::optional<std::string>> get(Column column, std::string_view key) const override {
-        return store_.get(column, key);
-    }
-    Status scan(Column column, std::string_view from, std::string_view to, bool reverse,
-                const std::function<bool(std::string_view, std::string_view)>& visit) const override {
-        return store_.scan(column, from, to, reverse, visit);
-    }
+    using ForwardingStore::ForwardingStore;
     Status apply(const StoreBatch& batch) override {
         batches_.push_back(batch);
-        return store_.apply(batch);
+        return ForwardingStore::apply(batch);
     }
-    Status sync() override { return store_.sync(); }
-    bool is_durable() const override { return store_.is_durable(); }
 
     std::vector<StoreBatch> take_batches() { return std::exchange(batches_, {}); }
 
 private:
-    StateStore& store_;
     std::vector<StoreBatch> batches_;
 };
 

@@ -430,8 +430,8 @@ Status EntryStore::for_each(RegionNumber region, Position at, bool reverse,
     std::optional<EntryState> candidate;
     std::uint64_t done_number = 0;
     bool stopped = false;
-    for (bool whole = false; !whole && !stopped;) {
-        whole = true;
+    while (!stopped) {
+        bool whole = true;
         Status decoded = Done{};
         std::uint64_t passing = 0;
         std::size_t passed = 0;
@@ -444,42 +444,35 @@ Status EntryStore::for_each(RegionNumber region, Position at, bool reverse,
             }
             passed = number == passing ? passed + 1 : 1;
             passing = number;
-            const bool is_done = number == done_number && done_number != 0;
-            if (position > at || is_done) {
-                if (passed < versions_passed_max) return true;
-                // The rest of a long history is jumped over.
-                whole = false;
-                if (reverse) {
-                    to = entry_key(board_, region, number, Position{UINT64_MAX});
-                } else {
-                    from = is_done ? entry_key(board_, region, number + 1, Position{UINT64_MAX})
-                                   : entry_key(board_, region, number, at);
-                }
-                return false;
-            }
+            whole = passed < versions_passed_max;  // the rest of a long history is jumped over
+            if (!whole) return false;
+            const bool is_done = number == done_number && number != 0;
+            if (position > at || is_done) return true;
             Result<EntryState> state = decode_state(key, bytes);
             if (!state.ok()) {
                 decoded = state.error();
                 return false;
             }
-            if (!reverse) {
-                done_number = number;
-                stopped = !visit(*state);
-                return !stopped;
+            if (reverse) {
+                candidate = std::move(*state);
+                return true;
             }
-            candidate = std::move(*state);
-            whole = passed < versions_passed_max;
-            return whole;
+            done_number = number;
+            stopped = !visit(*state);
+            return !stopped;
         };
         const Status scanned = store_.scan(Column::entries, from, to, reverse, on_key);
         if (!scanned.ok()) return scanned;
         if (!decoded.ok()) return decoded;
-        if (reverse && !whole && candidate) {
-            const std::uint64_t number = candidate->number;
-            Result<std::optional<EntryState>> in_force = this->at(region, number, at);
+        if (whole) break;
+        if (reverse) {
+            Result<std::optional<EntryState>> in_force = this->at(region, passing, at);
             if (!in_force.ok()) return in_force.error();
             candidate = std::move(*in_force);
-            to = entry_key(board_, region, number, Position{UINT64_MAX});
+            to = entry_key(board_, region, passing, Position{UINT64_MAX});
+        } else {
+            from = passing == done_number ? entry_key(board_, region, passing + 1, Position{UINT64_MAX})
+                                          : entry_key(board_, region, passing, at);
         }
     }
     if (reverse && candidate && !stopped) visit(*candidate);

@@ -42,6 +42,11 @@ std::optional<std::size_t> line_of(const LoggedRecord& logged, const EntryId& id
     return std::nullopt;
 }
 
+/// What was before its eyes.
+Position read_by(const LoggedRecord& commit, const ActivationStory& story) {
+    return story.snapshot ? story.snapshot : Position{commit.position.number - 1};
+}
+
 }  // namespace
 
 const char* to_text(SupportKind kind) { return kind == SupportKind::cited ? "cites" : "woken by"; }
@@ -104,11 +109,6 @@ Result<ActivationStory> Provenance::story_of(const LoggedRecord& commit) const {
     if (!walked.ok()) return walked.error();
     story.duration_ms = commit.record.time.ms - claimed_time.ms;
     return story;
-}
-
-/// What was before its eyes.
-Position read_by(const LoggedRecord& commit, const ActivationStory& story) {
-    return story.snapshot ? story.snapshot : Position{commit.position.number - 1};
 }
 
 std::vector<Support> Provenance::supports_of(const LoggedRecord& commit, std::size_t line,

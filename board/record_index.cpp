@@ -377,9 +377,7 @@ TaskRunner make_inline_runner() {
 /// What is known of the blocks and segments in the making.
 class RecordIndexWriter::Work {
 public:
-    Work(BoardNumber board, const FamilyKey& family, IndexShape shape) : board_(board), hash_(family), shape_(shape) {
-        start_block();
-    }
+    Work(BoardNumber board, const FamilyKey& family, IndexShape shape) : board_(board), hash_(family), shape_(shape) {}
 
     /// A block that is stored; false when it cannot be read.
     bool take_up(std::string block) {
@@ -390,30 +388,19 @@ public:
     void note(const LoggedRecord& logged) {
         const std::uint64_t place = (logged.position.number - 1) % shape_.block_records;
         for_each_term(logged, [&](RecordTermKind kind, std::string_view text) {
-            const std::uint32_t term = hash_(kind, text);
-            const std::uint64_t posting = std::uint64_t{term} << 32 | place;
-            std::uint64_t& noted = noted_[term % noted_.size()];
-            if (noted == posting) return;
-            noted = posting;
-            postings_.push_back(posting);
+            postings_.push_back(std::uint64_t{hash_(kind, text)} << 32 | place);
         });
     }
     StoreBatch finish_block(std::uint64_t block);
     StoreBatch finish_segment(std::uint64_t segment);
 
 private:
-    void start_block() {
-        postings_.clear();
-        noted_.fill(UINT64_MAX);  // no posting: no block has so many places
-    }
-
     BoardNumber board_;
     TermHash hash_;
     IndexShape shape_;
     std::vector<std::uint64_t> postings_;  // of the block in the making: term above, place in the block below
     std::vector<std::uint64_t> scratch_;
-    std::array<std::uint64_t, 1'024> noted_;  // the newest posting of some terms: texts say most words more than once
-    std::deque<std::string> blocks_;          // that are in no segment, as they are stored
+    std::deque<std::string> blocks_;  // that are in no segment, as they are stored
 };
 
 StoreBatch RecordIndexWriter::Work::finish_block(std::uint64_t block) {
@@ -430,7 +417,7 @@ StoreBatch RecordIndexWriter::Work::finish_block(std::uint64_t block) {
         terms.add(term, places);
     }
     blocks_.push_back(terms.take());
-    start_block();
+    postings_.clear();
     StoreBatch made;
     made.put(Column::terms, block_key(board_, block), blocks_.back());
     return made;
@@ -478,9 +465,8 @@ StoreBatch RecordIndexWriter::Work::finish_segment(std::uint64_t segment) {
 }
 
 RecordIndexWriter::RecordIndexWriter(BoardNumber board, const FamilyKey& family, IndexShape shape, TaskRunner run)
-    : board_(board), family_(family), shape_(shape), run_(std::move(run)) {
+    : board_(board), shape_(shape), run_(std::move(run)), work_(std::make_shared<Work>(board, family, shape)) {
     assert(shape.segment_records % shape.block_records == 0 && shape.block_lag <= shape.segment_lag);
-    work_ = std::make_shared<Work>(board_, family_, shape_);
 }
 
 Status RecordIndexWriter::open(const StateStore& store, Position last, const RecordLoader& load) {
@@ -555,6 +541,7 @@ struct RecordIndex::Search {
     Position until;
     bool reverse = false;
     const std::function<bool(const LoggedRecord&)>& visit;
+    std::vector<std::vector<std::uint32_t>> terms;  // of the query, hashed
     bool stopped = false;
 
     Status look_at(std::uint64_t position) {
@@ -585,12 +572,11 @@ struct RecordIndex::Search {
         if (sealed == 0 || from.number > until.number || from.number > sealed * size) return Done{};
         const auto low = static_cast<std::uint32_t>((from.number - 1) / size);
         const auto high = static_cast<std::uint32_t>(std::min((until.number - 1) / size, sealed - 1));
-        const TermHash hash(index.family_);
         std::vector<std::vector<TermCursor>> groups;
-        for (const std::vector<RecordTerm>& any : query) {
+        for (const std::vector<std::uint32_t>& any : terms) {
             groups.emplace_back();
-            for (const RecordTerm& term : any) {
-                groups.back().emplace_back(index.store_, index.board_, hash(term.kind, term.text), reverse);
+            for (const std::uint32_t term : any) {
+                groups.back().emplace_back(index.store_, index.board_, term, reverse);
             }
         }
         std::uint32_t segment = reverse ? high : low;
@@ -671,14 +657,10 @@ struct RecordIndex::Search {
         const std::uint32_t size = index.shape_.block_records;
         const std::uint64_t first = block * size + 1;
         if (first > until.number || first + size - 1 < from.number) return Done{};
-        const Result<std::string> terms = stored_block(index.store_, index.board_, block);
-        if (!terms.ok()) return terms.error();
-        const TermHash hash(index.family_);
-        const TermList list(*terms, term_bytes);
-        return one_part(first, size, [&](std::size_t group, std::size_t i) {
-            const RecordTerm& term = query[group][i];
-            return list.places_of(hash(term.kind, term.text));
-        });
+        const Result<std::string> stored = stored_block(index.store_, index.board_, block);
+        if (!stored.ok()) return stored.error();
+        const TermList list(*stored, term_bytes);
+        return one_part(first, size, [&](std::size_t group, std::size_t i) { return list.places_of(terms[group][i]); });
     }
 
     Status tail() {
@@ -693,7 +675,12 @@ RecordIndex::RecordIndex(const StateStore& store, BoardNumber board, const Famil
 
 Status RecordIndex::find(const IndexQuery& query, Position from, Position until, bool reverse,
                          const std::function<bool(const LoggedRecord&)>& visit) const {
-    Search search{*this, query, std::max(from, Position{1}), std::min(until, last_), reverse, visit};
+    Search search{*this, query, std::max(from, Position{1}), std::min(until, last_), reverse, visit, {}};
+    const TermHash hash(family_);
+    for (const std::vector<RecordTerm>& any : query) {
+        search.terms.emplace_back();
+        for (const RecordTerm& term : any) search.terms.back().push_back(hash(term.kind, term.text));
+    }
     if (query.empty()) return search.look_through(1, last_.number, [](std::uint64_t) { return true; });
     using Part = Status (Search::*)();
     std::vector<Part> parts = {&Search::segments, &Search::blocks, &Search::tail};

@@ -59,7 +59,6 @@ private:
     void end_segment(std::uint64_t position);
 
     BoardNumber board_;
-    FamilyKey family_;
     IndexShape shape_;
     TaskRunner run_;
     std::shared_ptr<Work> work_;                            // the tasks' own

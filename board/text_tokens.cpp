@@ -196,12 +196,6 @@ void for_each_token(std::string_view text, const std::function<void(TokenKind, s
             }
         }
         std::size_t length = 0;
-        // Nearly all of most texts; nothing but speed hangs on this loop.
-        for (const std::size_t end = std::min(text.size(), at + word.size()); at < end; ++at) {
-            const char c = word_char(text[at]);
-            if (c == 0 || !is_ascii(c)) break;
-            word[length++] = c;
-        }
         for (; at < text.size(); ++at) {
             const char c = word_char(text[at]);
             if (c == 0 || (!is_ascii(c) && sign_bytes(text, at) > 0)) break;

@@ -3,6 +3,7 @@
 
 #include "board/limits.hpp"
 #include "tests/board/support.hpp"
+#include "tests/support/forwarding_store.hpp"
 
 using namespace stele;
 using namespace stele::board_test;
@@ -66,27 +67,18 @@ void check_before(const EntryStore& entries) {
 }
 
 // Counts the keys that walks pass.
-class CountingStore final : public StateStore {
+class CountingStore final : public ForwardingStore {
 public:
-    explicit CountingStore(StateStore& store) : store_(store) {}
-    Result<std::optional<std::string>> get(Column column, std::string_view key) const override {
-        return store_.get(column, key);
-    }
+    using ForwardingStore::ForwardingStore;
     Status scan(Column column, std::string_view from, std::string_view to, bool reverse,
                 const std::function<bool(std::string_view, std::string_view)>& visit) const override {
-        return store_.scan(column, from, to, reverse, [&](std::string_view key, std::string_view value) {
+        return ForwardingStore::scan(column, from, to, reverse, [&](std::string_view key, std::string_view value) {
             ++passed;
             return visit(key, value);
         });
     }
-    Status apply(const StoreBatch& batch) override { return store_.apply(batch); }
-    Status sync() override { return store_.sync(); }
-    [[nodiscard]] bool is_durable() const override { return store_.is_durable(); }
 
     mutable std::size_t passed = 0;
-
-private:
-    StateStore& store_;
 };
 
 void check_view(const TestBoard& board, Position at, const ModelState& then) {
